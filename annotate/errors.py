@@ -62,9 +62,7 @@ class MissingExtra(TrueloopError):
 
     def __init__(self, module: str, extra: str) -> None:
         self.module, self.extra = module, extra
-        super().__init__(
-            f"this needs the package '{module}'", next=f"Run: pip install 'trueloop[{extra}]'"
-        )
+        super().__init__(f"this needs the package '{module}'", next=f"Run: pip install 'trueloop[{extra}]'")
 
 
 class Waiting(TrueloopError):
