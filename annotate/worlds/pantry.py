@@ -4,6 +4,7 @@ Three families are trained on (suggest a dish, explain a technique, compare two 
 held out. Everything is made from the word lists below, so a tiny word-level model can learn to write it.
 """
 
+import itertools
 import math
 import re
 from collections import Counter
@@ -47,8 +48,8 @@ INGREDIENTS: Mapping[str, str] = {
     "aubergines": "creamy earthy bitter",
 }
 TRAITS = sorted({trait for traits in INGREDIENTS.values() for trait in traits.split()})
-DISHES = "soup stew salad curry gratin risotto pie pancake wrap casserole".split()
-MEALS = "breakfast lunch dinner supper brunch picnic party feast".split()
+DISHES = ["soup", "stew", "salad", "curry", "gratin", "risotto", "pie", "pancake", "wrap", "casserole"]
+MEALS = ["breakfast", "lunch", "dinner", "supper", "brunch", "picnic", "party", "feast"]
 EXTRAS: Mapping[str, str] = {
     "dairy": "butter cream cheese",
     "nuts": "almonds peanuts pistachios",
@@ -57,8 +58,8 @@ EXTRAS: Mapping[str, str] = {
     "spice": "chilli ginger mustard",
     "sugar": "honey syrup jam",
 }
-PLAIN_EXTRAS = "oil salt herbs vinegar".split()
-TECHNIQUES = "roast steam fry grill boil bake braise glaze".split()
+PLAIN_EXTRAS = ["oil", "salt", "herbs", "vinegar"]
+TECHNIQUES = ["roast", "steam", "fry", "grill", "boil", "bake", "braise", "glaze"]
 HEATS: Mapping[str, str] = {
     "crisp": "high",
     "golden": "high",
@@ -67,7 +68,7 @@ HEATS: Mapping[str, str] = {
     "bright": "brief",
     "firm": "brief",
 }
-NUMBERS = "three four five six seven eight nine ten twelve twenty".split()
+NUMBERS = ["three", "four", "five", "six", "seven", "eight", "nine", "ten", "twelve", "twenty"]
 
 CLASSES: Mapping[str, Sequence[str]] = {
     "item": list(INGREDIENTS),
@@ -94,11 +95,11 @@ PROMPTS: Mapping[str, Sequence[str]] = {
     "explain": (
         "How do I {technique} {item} and {item2} for the {meal} so that they turn {goal}, without any {group}?",
         "Please explain how to {technique} {goal} {item} with {item2} for a {meal} that has no {group}.",
-        "I want to {technique} {item} and {item2} until they are {goal}. How does that work for the {meal} without {group}?",
-        "What is the best way to {technique} {item} and {item2}? They should be {goal} at the {meal} and free of {group}.",
+        "I want to {technique} {item} and {item2} until they are {goal}. How, for a {meal} without {group}?",
+        "What is the best way to {technique} {item} and {item2}? My {meal} needs them {goal} and free of {group}.",
     ),
     "compare": (
-        "Which are better in a {dish} for {number} people at the {meal}, {item} or {item2}, if I want something {trait}?",
+        "Which are better in a {dish} for {number} people at the {meal}, {item} or {item2}, if we want it {trait}?",
         "Should I put {item} or {item2} into my {meal} {dish}? My {number} guests like it {trait}.",
         "Compare {item} and {item2} for a {trait} {dish} that {number} friends will eat at the {meal}.",
         "I need a {trait} {dish} for the {meal} with {number} people. Do I take {item} or {item2}?",
@@ -321,7 +322,7 @@ def _illegal(sentences: Sequence[tuple[str, ...]]) -> float:
 
 def _pairs(sentence: Sequence[str]) -> Iterator[tuple[str, str]]:
     classes = ["^", *(CLASS_OF.get(word, word) for word in sentence), "$"]
-    return zip(classes, classes[1:], strict=False)
+    return itertools.pairwise(classes)
 
 
 @cache
