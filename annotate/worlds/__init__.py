@@ -44,6 +44,9 @@ class Families(Protocol):
     def held_out_prompts(self, n: int, seed: int) -> list[str]:
         """n distinct prompts of the family absent from `prompts`."""
 
+    def responses(self, prompt: str, n: int, seed: int) -> list[str]:
+        """n answers to one prompt, of the demonstrations' mixed quality."""
+
 
 def family_of(world: World, prompt: str) -> str:
     """The prompt's instruction family, "" in a world without families."""
@@ -52,7 +55,7 @@ def family_of(world: World, prompt: str) -> str:
 
 def shipped() -> list[str]:
     """Names of the worlds that come with the package."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
 def load_world(name_or_path: str) -> World:

@@ -165,6 +165,10 @@ class Travel:
         prompts = [_ask(rng, list(QUESTIONS))[0] for _ in range(n)]
         return [(prompt, _reply(_read(prompt), rng)) for prompt in prompts]
 
+    def responses(self, prompt: str, n: int, seed: int) -> list[str]:
+        rng = np.random.default_rng([seed, 14, *prompt.encode()])
+        return [_reply(_read(prompt), rng) for _ in range(n)]
+
     def gold(self, prompt: str, response: str) -> float:
         """Points, about -100 (garbage) to 100 (right, brief, asks back)."""
         request = _read(prompt)
@@ -319,9 +323,11 @@ def _reply(request: Request, rng: np.random.Generator) -> str:
     key = {"route": "mode", "complaint": "remedy", "notice": "remedy"}.get(request.family)
     if key:
         filled[key] = _one(rng, [word for word in WORDS[key] if request.fits(key, word) == bool(right)])
-    towns = list(request.towns) if lucky else [request.towns[0], _one(rng, list(TOWNS))]
+    towns = list(request.towns)
+    if not lucky:
+        towns[1] = _one(rng, [town for town in TOWNS if town not in towns])
     if rng.random() < 0.15:
-        towns[0] = _one(rng, list(TOWNS))
+        towns[0] = _one(rng, [town for town in TOWNS if town not in towns])
     filled |= {"town": towns[0], "town2": towns[1]}
     filled["day"] = filled["day"].capitalize()
     family = request.family
