@@ -4,7 +4,7 @@ No files, no tables, no plots; annotators' individual reliability is annotate/qu
 """
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,16 +29,12 @@ def clustered_bootstrap(
     Raises ValueError when lengths differ.
     Source: Hesterberg 2014, https://arxiv.org/abs/1411.5279, section 5 (expanded percentile interval).
     """
-    from scipy.stats import norm, t
-
     if len(values) != len(clusters):
         raise ValueError(f"{len(values)} values but {len(clusters)} clusters")
     if len(values) == 0:
         return Interval(float("nan"), float("nan"), float("nan"))
     numbers = np.asarray(values, dtype=float)
-    codes: dict[Hashable, int] = {}
-    code = np.fromiter((codes.setdefault(cluster, len(codes)) for cluster in clusters), int, len(numbers))
-    groups = len(codes)
+    code, groups = _codes(clusters)
     mean = float(numbers.mean())
     if groups == 1:
         return Interval(mean, float("nan"), float("nan"))
@@ -49,9 +45,32 @@ def clustered_bootstrap(
     for start in range(0, n, 256):  # in blocks: thousands of clusters times thousands of resamples would not fit
         share = rng.multinomial(groups, np.full(groups, 1 / groups), size=min(256, n - start))
         means[start : start + len(share)] = (share @ sums) / (share @ counts)
-    tail = float(norm.cdf(np.sqrt(groups / (groups - 1)) * t.ppf(0.025, groups - 1)))
-    low, high = np.quantile(means, [tail, 1 - tail])
+    low, high = np.quantile(means, _tails(groups))
     return Interval(mean, float(low), float(high))
+
+
+def clustered_interval(
+    statistic: Callable[[np.ndarray], float], clusters: Sequence[Hashable] | np.ndarray, seed: int, n: int = 500
+) -> Interval:
+    """Any statistic of rows with a 95% interval from resampling whole clusters, as `clustered_bootstrap` does for means.
+
+    statistic: takes row numbers, shape (M,), and returns one number; resamples where it is NaN are left out.
+    """
+    code, groups = _codes(clusters)
+    whole = float(statistic(np.arange(len(code)))) if len(code) else float("nan")
+    if groups < 2:
+        return Interval(whole, float("nan"), float("nan"))
+    order = np.argsort(code, kind="stable")
+    rows = np.split(order, np.cumsum(np.bincount(code))[:-1])
+    rng = np.random.default_rng(seed)
+    found = np.array(
+        [statistic(np.concatenate([rows[k] for k in rng.integers(groups, size=groups)])) for _ in range(n)]
+    )
+    found = found[~np.isnan(found)]
+    if len(found) < n / 2:
+        return Interval(whole, float("nan"), float("nan"))
+    low, high = np.quantile(found, _tails(groups))
+    return Interval(whole, float(low), float(high))
 
 
 def beta_binomial_ceiling(votes: Iterable[tuple[float, float]]) -> Interval:
@@ -102,3 +121,17 @@ def prompts_needed(rate: float) -> int | None:
     z_alpha, z_power = 1.959963984540054, 0.8416212335729143
     spread = z_alpha * 0.5 + z_power * float(np.sqrt(max(rate * (1 - rate), 0.0)))
     return round((spread / (rate - 0.5)) ** 2)
+
+
+def _codes(clusters: Sequence[Hashable] | np.ndarray) -> tuple[np.ndarray, int]:
+    numbers: dict[Hashable, int] = {}
+    code = np.fromiter((numbers.setdefault(cluster, len(numbers)) for cluster in clusters), int, len(clusters))
+    return code, len(numbers)
+
+
+def _tails(groups: int) -> list[float]:
+    """Quantiles that bound 95% when a bootstrap over so few clusters spreads too little."""
+    from scipy.stats import norm, t
+
+    tail = float(norm.cdf(np.sqrt(groups / (groups - 1)) * t.ppf(0.025, groups - 1)))
+    return [tail, 1 - tail]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotate.statistics import beta_binomial_ceiling, clustered_bootstrap, prompts_needed
+from annotate.statistics import beta_binomial_ceiling, clustered_bootstrap, clustered_interval, prompts_needed
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "preferences"
 
@@ -107,3 +107,13 @@ def test_the_prompts_that_a_win_rate_needs_are_the_published_ones() -> None:
     assert [prompts_needed(rate) for rate in (0.53, 0.55, 0.57, 0.6)] == [2178, 783, 398, 194]
     assert prompts_needed(0.4) == prompts_needed(0.6)
     assert prompts_needed(0.5) is None
+
+
+def test_any_statistic_is_resampled_as_the_mean_is() -> None:
+    rng = np.random.default_rng(0)
+    values, clusters = rng.normal(size=300), rng.integers(60, size=300)
+    mean = clustered_bootstrap(values, clusters, seed=0, n=4000)
+    same = clustered_interval(lambda rows: float(values[rows].mean()), clusters, seed=1, n=4000)
+    assert same == pytest.approx(mean, abs=0.01)
+    assert np.isnan(clustered_interval(lambda rows: 1.0, ["a", "a"], seed=0).low)
+    assert np.isnan(clustered_interval(lambda rows: float("nan"), clusters, seed=0, n=20).low)
