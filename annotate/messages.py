@@ -90,7 +90,6 @@ def digest(value: Any, length: int = 16) -> str:
 def prompt_id(messages: Iterable[Message]) -> str:
     """The content hash of a prompt: equal for prompts that differ only in case and white space."""
     parts = [
-        [turn.role, normalised(turn.content) if isinstance(turn.content, str) else turn.content]
-        for turn in messages
+        [turn.role, normalised(turn.content) if isinstance(turn.content, str) else turn.content] for turn in messages
     ]
     return digest(parts)
