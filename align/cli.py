@@ -1,0 +1,176 @@
+"""The command `trueloop`: its verbs, in the order of the flow, and how errors reach people and programs.
+
+Only the parser is here, so that --help is instant; what a verb does stands in align/commands.py.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from annotate.errors import TrueloopError
+
+EXIT = "exit codes: 0 done, 1 something you can mend, 2 usage, 3 waiting for labels"
+SPLIT = ("annotator", "reviewer", "lead", "admin")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="trueloop",
+        description="Turn human comparisons into a better language model, again and again.",
+        epilog=f"Start with: trueloop demo.   {EXIT}",
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs, in the order of the flow")
+
+    def verb(name: str, help: str, example: str, *, workspace: bool = True) -> argparse.ArgumentParser:
+        one = verbs.add_parser(name, help=help, description=help, epilog=f"example: {example}   {EXIT}")
+        if workspace:
+            one.add_argument("--workspace", type=Path, metavar="DIR", help="default: TRUELOOP_WORKSPACE, or here")
+        one.add_argument("--json", action="store_true", help="print one JSON object to standard output")
+        return one
+
+    def overrides(one: argparse.ArgumentParser) -> None:
+        one.add_argument("overrides", nargs="*", metavar="section.field=value", help="override fields of the recipe")
+
+    one = verb(
+        "demo", "Run the whole loop on an embedded world with a tiny model.", "trueloop demo --rounds 2 --seed 0"
+    )
+    one.add_argument("--rounds", type=positive, default=2, help="rounds to run (default 2)")
+    one.add_argument("--seed", type=int, default=0, help="seed of everything (default 0)")
+    one.add_argument("--world", metavar="NAME|PATH", help="a shipped world or a Python file (default: the recipe's)")
+    one.add_argument("--recipe", default="tiny", metavar="NAME|PATH", help="default: tiny")
+    overrides(one)
+
+    one = verb("init", "Make a workspace.", "trueloop init my-loop --recipe tiny", workspace=False)
+    one.add_argument("dir", type=Path, metavar="DIR")
+    one.add_argument("--recipe", default="tiny", metavar="NAME|PATH", help="a shipped recipe or a YAML file")
+    one.add_argument("--database", metavar="URL", help="postgresql+psycopg://...; default: SQLite in the workspace")
+    overrides(one)
+
+    one = verb("doctor", "Check the installation and the workspace.", "trueloop doctor")
+
+    one = verb("recipe", "Print the resolved recipe, each field with its meaning.", "trueloop recipe policy.beta=0.2")
+    overrides(one)
+
+    one = verb("prompts", "Import prompts, or count those that are here.", "trueloop prompts questions.jsonl")
+    one.add_argument(
+        "file", nargs="?", metavar="FILE|DATASET", help="JSONL, text, CSV, Parquet, or a datasets name or path"
+    )
+    one.add_argument("--keep-going", action="store_true", help="keep the good lines of a file with bad ones")
+
+    one = verb(
+        "import", "Import votes, preferences, prompts or unlabelled pairs.", "trueloop import votes.jsonl --as votes"
+    )
+    one.add_argument("file", type=Path, metavar="FILE", help=".jsonl, .jsonl.gz, .csv or .parquet")
+    one.add_argument("--as", dest="kind", required=True, choices=("votes", "preferences", "prompts", "pairs"))
+    one.add_argument("--keep-going", action="store_true", help="keep the good lines of a file with bad ones")
+
+    one = verb("generate", "Have the champion answer this round's prompts.", "trueloop generate")
+    overrides(one)
+    one = verb("pairs", "Put this round's pairs into the queue.", "trueloop pairs")
+    overrides(one)
+
+    one = verb("annotate", "Open the labelling page.", "trueloop annotate --host 127.0.0.1 --port 7860")
+    one.add_argument("--host", default="127.0.0.1")
+    one.add_argument("--port", type=int, default=7860)
+    one.add_argument("--new-token", metavar="NAME", help="make a token for NAME, print it and exit")
+    one.add_argument("--role", choices=SPLIT, default="annotator", help="role of NAME (default annotator)")
+
+    one = verb("simulate", "Have simulated annotators label what is open.", "trueloop simulate --workspace demo")
+    one.add_argument("--world", metavar="NAME|PATH", help="default: the recipe's")
+    one.add_argument("--limit", type=positive, help="stop after this many labels")
+
+    one = verb(
+        "export", "Write labels, preferences or prompts as JSONL.", "trueloop export --what labels --out labels.jsonl"
+    )
+    one.add_argument("--what", choices=("preferences", "labels", "prompts"), default="preferences")
+    one.add_argument("--out", type=Path, metavar="FILE", help="default: standard output")
+
+    one = verb("snapshot", "Freeze all labels as preference files.", "trueloop snapshot --json")
+    overrides(one)
+    one = verb("reward", "Train a reward model on the latest snapshot.", "trueloop reward reward.kind=finetune")
+    overrides(one)
+
+    one = verb(
+        "score", "Score responses with a reward model.", "trueloop score rows.jsonl --reward ID --out scored.jsonl"
+    )
+    one.add_argument("file", type=Path, metavar="FILE", help="rows {prompt, response} or {prompt, chosen, rejected}")
+    one.add_argument("--reward", required=True, metavar="ID|PATH", help="a reward artifact or its folder")
+    one.add_argument("--out", required=True, type=Path, metavar="FILE")
+
+    one = verb("policy", "Advance to the aligned policy.", "trueloop policy policy.kind=dpo")
+    overrides(one)
+    one = verb("evaluate", "Advance to the evaluation.", "trueloop evaluate")
+    overrides(one)
+
+    one = verb("promote", "Advance to the verdict; or set the champion by hand.", "trueloop promote --rollback")
+    one.add_argument("policy", nargs="?", metavar="ID", help="make this policy the champion, whatever the gate said")
+    one.add_argument("--rollback", action="store_true", help="go back to the champion before the last promotion")
+    one.add_argument("--reason", default="", help="recorded with a promotion by hand")
+
+    one = verb("advance", "Run what is missing, until labels are.", "trueloop advance policy.beta=0.2")
+    overrides(one)
+    one = verb("status", "Where each round stands, and what to do next.", "trueloop status --json")
+    one = verb("lineage", "Walk from an artifact to its labels, or from a label on.", "trueloop lineage ID")
+    one.add_argument("id", metavar="ID", help="an artifact (or its first letters), or a label's uuid")
+    one = verb("report", "Write the workspace's report.html.", "trueloop report --workspace demo")
+    return parser
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, as an argument."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
+    return int(text)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit code."""
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    if arguments.version:
+        from importlib.metadata import version
+
+        print(version("trueloop"))
+        return 0
+    if arguments.verb is None:
+        parser.print_help()
+        return 2
+    try:
+        return _run(arguments)
+    except TrueloopError as error:
+        if arguments.json:
+            print(json.dumps({"error": error.what, "where": error.where, "next": error.next}, ensure_ascii=False))
+        print(f"trueloop {arguments.verb}: {printable(str(error))}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(
+            f"\ntrueloop {arguments.verb}: stopped. What was whole is kept; the same command goes on.", file=sys.stderr
+        )
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from align import commands
+
+    return int(getattr(commands, arguments.verb.replace("-", "_").replace("import", "import_"))(arguments))
+
+
+def printable(text: str) -> str:
+    """Text with control characters spelt out, so that no file's content can steer a terminal."""
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode("ascii") for char in text
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,371 @@
+"""What each verb of the command line does: resolve the workspace, call the part that does the work, show the result.
+
+No logic of the loop is here. Heavy parts are imported by the verb that needs them.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from annotate.ledger import Ledger
+from annotate.workspace import Workspace
+
+from align.terminal import bars, show_json, show_table
+from annotate.errors import BadInput, NotFound, Waiting
+
+
+@contextmanager
+def opened(arguments: argparse.Namespace, *, write: bool = True) -> Iterator[tuple[Workspace, Ledger]]:
+    """The workspace and its ledger, locked against another writer of artifacts when `write`."""
+    workspace = Workspace.resolve(arguments.workspace)
+    if not write:
+        with Ledger(workspace) as ledger:
+            yield workspace, ledger
+        return
+    with workspace.lock(), Ledger(workspace) as ledger:
+        yield workspace, ledger
+
+
+def init(arguments: argparse.Namespace) -> int:
+    """Make a workspace from a recipe."""
+    from align.recipe import find_recipe, load_recipe, write_recipe
+
+    source = find_recipe(arguments.recipe)
+    recipe = load_recipe(source, arguments.overrides)
+    text = write_recipe(recipe) if arguments.overrides else source.read_text(encoding="utf-8")
+    workspace = Workspace.init(arguments.dir, text, database_url=arguments.database)
+    with Ledger(workspace):
+        pass
+    if arguments.json:
+        show_json({"workspace": str(workspace.path), "recipe": recipe.name})
+    else:
+        print(f"Made {workspace.path} from recipe '{recipe.name}'. Next: trueloop advance --workspace {workspace.path}")
+    return 0
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    """Run the whole loop with simulated annotators."""
+    from align.demo import run_demo
+
+    return run_demo(arguments)
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Check what usually goes wrong."""
+    from align.doctor import examine
+
+    findings = examine(arguments.workspace)
+    failed = [one for one in findings if not one.ok]
+    if arguments.json:
+        show_json({"ok": not failed, "checks": [one._asdict() for one in findings]})
+    else:
+        rows = [("ok" if one.ok else "MEND", one.what, one.found, one.next) for one in findings]
+        show_table("", ("", "check", "found", "next"), rows)
+    return 1 if failed else 0
+
+
+def recipe(arguments: argparse.Namespace) -> int:
+    """Print the resolved recipe."""
+    from align.recipe import find_recipe, load_recipe, write_recipe
+
+    try:
+        path = Workspace.resolve(arguments.workspace).recipe_path
+    except Exception:
+        if arguments.workspace is not None:
+            raise
+        path = find_recipe("tiny")
+    resolved = load_recipe(path, arguments.overrides)
+    if arguments.json:
+        show_json(resolved.model_dump(mode="json"))
+    else:
+        print(write_recipe(resolved), end="")
+    return 0
+
+
+def prompts(arguments: argparse.Namespace) -> int:
+    """Import prompts, or count them."""
+    from annotate.prompts import count_prompts, import_prompts
+
+    from align.recipe import load_recipe
+
+    with opened(arguments, write=arguments.file is not None) as (workspace, ledger):
+        if arguments.file is None:
+            with ledger.read() as session:
+                found: dict[str, Any] = count_prompts(session)
+        else:
+            section = load_recipe(workspace.recipe_path).prompts
+            with bars(arguments.json) as progress:
+                found = import_prompts(
+                    ledger, arguments.file, section, keep_going=arguments.keep_going, progress=progress
+                ).as_json()
+    _show_import(found, arguments.json)
+    return 0
+
+
+def import_(arguments: argparse.Namespace) -> int:
+    """Import a file of votes, preferences, prompts or unlabelled pairs."""
+    from annotate.imports import import_file
+
+    from align.recipe import load_recipe
+
+    with opened(arguments) as (workspace, ledger), bars(arguments.json) as progress:
+        section = load_recipe(workspace.recipe_path).prompts
+        report = import_file(
+            ledger, arguments.file, arguments.kind, section, keep_going=arguments.keep_going, progress=progress
+        )
+    _show_import(report.as_json(), arguments.json)
+    return 0
+
+
+def _show_import(found: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        show_json(found)
+        return
+    rejected = found.get("rejected", [])
+    show_table("", [name for name in found if name != "rejected"], [[v for k, v in found.items() if k != "rejected"]])
+    for one in rejected[:10]:
+        print(f"  left out, line {one['line']}: {one['why']}")
+    if len(rejected) > 10:
+        print(f"  and {len(rejected) - 10} more; --json lists all")
+
+
+def _advance(arguments: argparse.Namespace, until: str | None) -> int:
+    from align.recipe import load_recipe
+    from align.rounds import Loop
+
+    with opened(arguments) as (workspace, ledger), bars(arguments.json) as progress:
+        loop = Loop(workspace, ledger, load_recipe(workspace.recipe_path, arguments.overrides), progress)
+        result = loop.advance(until, on_stage=None if arguments.json else _announce)
+        standing = None if until is None else _standing(loop, until, result.round)
+    if arguments.json:
+        show_json(result.as_json() | (standing or {}))
+    else:
+        print(f"Round {result.round}: " + (f"made {', '.join(result.done)}." if result.done else "nothing to do."))
+        if result.waiting is not None:
+            print(str(result.waiting))
+    return 0 if result.waiting is None else Waiting.exit_code
+
+
+def _standing(loop: Any, stage: str, round: int) -> dict[str, Any] | None:
+    identity = loop.standing(stage, round)
+    made = loop.ledger.find(identity) if identity else None
+    return None if made is None else {"artifact": made.id, "path": str(loop.workspace.path / made.path), **made.metrics}
+
+
+def _announce(round: int, stage: str) -> None:
+    print(f"round {round}  {stage}", file=sys.stderr, flush=True)
+
+
+def advance(arguments: argparse.Namespace) -> int:
+    """Run what is missing until labels are."""
+    return _advance(arguments, None)
+
+
+def generate(arguments: argparse.Namespace) -> int:
+    """Advance to this round's responses."""
+    return _advance(arguments, "responses")
+
+
+def pairs(arguments: argparse.Namespace) -> int:
+    """Advance to this round's pairs."""
+    return _advance(arguments, "pairs")
+
+
+def policy(arguments: argparse.Namespace) -> int:
+    """Advance to this round's policy."""
+    return _advance(arguments, "policy")
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Advance to this round's evaluation."""
+    return _advance(arguments, "evaluation")
+
+
+def annotate(arguments: argparse.Namespace) -> int:
+    """Serve the labelling page, or make a token."""
+    if arguments.new_token is not None:
+        from annotate.auth import new_token
+
+        with opened(arguments, write=False) as (_, ledger):
+            token = new_token(ledger, arguments.new_token, arguments.role)
+        if arguments.json:
+            show_json({"token": token, "name": arguments.new_token, "role": arguments.role})
+        else:
+            print(token)
+        return 0
+    from annotate.app import serve
+
+    serve(Workspace.resolve(arguments.workspace), host=arguments.host, port=arguments.port)
+    return 0
+
+
+def simulate(arguments: argparse.Namespace) -> int:
+    """Have simulated annotators label what is open."""
+    from align.recipe import load_recipe
+    from annotate.simulate import run
+    from annotate.worlds import load_world
+
+    with opened(arguments) as (workspace, ledger), bars(arguments.json) as progress:
+        recipe = load_recipe(workspace.recipe_path)
+        world = arguments.world or recipe.world
+        if world is None:
+            raise BadInput("simulated annotators need a world", next="Run: trueloop simulate --world pantry")
+        count = run(ledger, load_world(world), seed=recipe.seed, limit=arguments.limit, progress=progress)
+    if arguments.json:
+        show_json({"labels": count})
+    else:
+        print(f"{count} labels. Next: trueloop advance")
+    return 0
+
+
+def export(arguments: argparse.Namespace) -> int:
+    """Write labels, preferences or prompts as JSONL."""
+    from annotate.exports import export as lines_of
+
+    count = 0
+    with opened(arguments, write=False) as (_, ledger):
+        if arguments.out is None:
+            for line in lines_of(ledger, arguments.what):
+                sys.stdout.write(line)
+            return 0
+        temporary = arguments.out.with_name(arguments.out.name + ".tmp")
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            for line in lines_of(ledger, arguments.what):
+                file.write(line)
+                count += 1
+        temporary.replace(arguments.out)
+    if arguments.json:
+        show_json({"rows": count, "path": str(arguments.out)})
+    else:
+        print(f"{count} rows in {arguments.out}")
+    return 0
+
+
+def snapshot(arguments: argparse.Namespace) -> int:
+    """Freeze all labels as they stand now."""
+    from align.recipe import load_recipe
+    from align.rounds import Loop
+
+    with opened(arguments) as (workspace, ledger), bars(arguments.json) as progress:
+        loop = Loop(workspace, ledger, load_recipe(workspace.recipe_path, arguments.overrides), progress)
+        made = loop.freeze_now()
+    return _show_artifact(workspace, made, arguments.json)
+
+
+def reward(arguments: argparse.Namespace) -> int:
+    """Train a reward model on the latest snapshot."""
+    from align.recipe import load_recipe
+    from align.rounds import Loop
+
+    with opened(arguments) as (workspace, ledger), bars(arguments.json) as progress:
+        loop = Loop(workspace, ledger, load_recipe(workspace.recipe_path, arguments.overrides), progress)
+        made = loop.reward_now()
+    return _show_artifact(workspace, made, arguments.json)
+
+
+def _show_artifact(workspace: Workspace, made: Any, as_json: bool) -> int:
+    found = {"artifact": made.id, "path": str(workspace.path / made.path), **made.metrics}
+    if as_json:
+        show_json(found)
+    else:
+        show_table("", (made.stage, ""), list(found.items()))
+    return 0
+
+
+def score(arguments: argparse.Namespace) -> int:
+    """Score a file of responses or pairs."""
+    from reward.score import score_file
+
+    folder = Path(arguments.reward)
+    if not (folder / "reward.json").is_file():
+        with opened(arguments, write=False) as (workspace, ledger):
+            made = ledger.find_prefix(arguments.reward)
+            if made is None or made.stage not in ("reward", "referee"):
+                raise NotFound(
+                    f"'{arguments.reward}' is neither a reward artifact nor its folder", next="Run: trueloop status"
+                )
+            folder = workspace.path / made.path
+    with bars(arguments.json) as progress:
+        count = score_file(arguments.file, folder, arguments.out, progress=progress)
+    if arguments.json:
+        show_json({"rows": count, "path": str(arguments.out)})
+    else:
+        print(f"{count} rows scored in {arguments.out}")
+    return 0
+
+
+def promote(arguments: argparse.Namespace) -> int:
+    """Advance to the verdict, set the champion by hand, or roll back."""
+    from align.promotions import promote_by_hand, roll_back
+
+    if not arguments.rollback and arguments.policy is None:
+        arguments.overrides = []
+        return _advance(arguments, "promotion")
+    with opened(arguments) as (_, ledger):
+        if arguments.rollback:
+            row = roll_back(ledger)
+        else:
+            row = promote_by_hand(ledger, arguments.policy, arguments.reason)
+    if arguments.json:
+        show_json({"verdict": row.verdict, "policy": row.policy_id, "champion": row.champion_id})
+    else:
+        print(f"{row.verdict}: the champion is {row.champion_id}")
+    return 0
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """Where each round stands and what to do next."""
+    from align.status import describe
+
+    with opened(arguments, write=False) as (workspace, ledger):
+        found = describe(workspace, ledger)
+    if arguments.json:
+        show_json(found)
+        return 0
+    header = ("round", "stages", "labels", "verdict", "win rate", "95% interval")
+    rows = [
+        (
+            one["round"],
+            " ".join(one["stages"]),
+            f"{one['labels']['have']}/{one['labels']['need']}",
+            one["verdict"],
+            one["win_rate"],
+            one["win_rate_ci"],
+        )
+        for one in found["rounds"]
+    ]
+    show_table(f"{workspace.path}  champion {found['champion'] or '-'}", header, rows)
+    print(f"Next: {found['next']}")
+    return 0
+
+
+def lineage(arguments: argparse.Namespace) -> int:
+    """Walk the lineage both ways."""
+    from align.status import lineage_of
+
+    with opened(arguments, write=False) as (_, ledger):
+        found = lineage_of(ledger, arguments.id)
+    if arguments.json:
+        show_json(found)
+        return 0
+    rows = [("from", one["stage"], one["round"], one["id"]) for one in found["ancestors"]]
+    rows += [("THIS", found["stage"], found["round"], found["id"])]
+    rows += [("to", one["stage"], one["round"], one["id"]) for one in found["descendants"]]
+    show_table(f"{found['labels']} labels stand behind it", ("", "stage", "round", "id"), rows)
+    return 0
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Write report.html."""
+    from align.report import write_report
+
+    with opened(arguments, write=False) as (workspace, ledger):
+        path = write_report(workspace, ledger)
+    if arguments.json:
+        show_json({"path": str(path)})
+    else:
+        print(path)
+    return 0

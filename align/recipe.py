@@ -1,0 +1,266 @@
+"""The recipe: one YAML file that describes a whole loop. Every section is a frozen model with vetted defaults.
+
+A section that belongs to one stage stands beside that stage's code; this file only gathers them, reads the YAML and
+explains what is wrong with it. Nothing here imports torch.
+"""
+
+import ast
+import difflib
+import inspect
+import textwrap
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import yaml
+from annotate.pairs import PairsSection
+from annotate.prompts import PromptsSection
+from annotate.snapshot import SnapshotSection
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from reward.config import FinetuneSection, HeadSection
+
+from align.algorithms.dpo import DpoSection
+from align.algorithms.rloo import RlooSection
+from align.algorithms.sft import SftSection
+from align.evaluate import EvaluateSection
+from align.promote import GateSection
+from annotate.errors import BadRecipe
+
+SHIPPED = Path(__file__).parent.parent / "configs"
+
+RewardSection = Annotated[HeadSection | FinetuneSection, Field(discriminator="kind")]
+PolicySection = Annotated[RlooSection | DpoSection, Field(discriminator="kind")]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DemonstrationsSection(Section):
+    """What the first policy is fine-tuned on."""
+
+    path: str | None = None
+    """JSONL rows {prompt, response}; None takes them from the world."""
+    count: int = Field(default=6000, ge=1)
+    """How many to take."""
+
+
+class GenerateSection(Section):
+    """What the champion is asked at the start of a round, and how it samples."""
+
+    prompts: int = Field(default=192, ge=1)
+    """Prompts a round."""
+    validation_share: float = Field(default=0.2, ge=0, lt=1)
+    """Share of them from the validation split, whose labels train the referee alone."""
+    responses: int = Field(default=4, ge=2)
+    """Responses a prompt."""
+    max_new_tokens: int = Field(default=64, ge=1)
+    """Longest response in tokens."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Sampling temperature."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Nucleus sampling: the smallest set of tokens with this much probability."""
+    batch_size: int = Field(default=256, ge=1)
+    """Responses sampled at once."""
+    endpoint: str | None = None
+    """URL of an OpenAI-compatible server that answers in the champion's place; None samples in process."""
+
+
+class LabelsSection(Section):
+    """How many labels a round waits for."""
+
+    per_round: int = Field(default=128, ge=1)
+    """Labels that must be in before the round goes on."""
+
+
+class Recipe(Section):
+    """A whole loop. `world` stands in for people and prompts; without one, prompts and labels are imported or made."""
+
+    name: str = "loop"
+    """What the loop is called in tables and reports."""
+    seed: int = 0
+    """Every stage's randomness derives from this."""
+    world: str | None = None
+    """A shipped world by name, or the path of a Python file; None for real prompts and people."""
+    prompts: PromptsSection = PromptsSection()
+    demonstrations: DemonstrationsSection = DemonstrationsSection()
+    sft: SftSection = SftSection()
+    generate: GenerateSection = GenerateSection()
+    pairs: PairsSection = PairsSection()
+    labels: LabelsSection = LabelsSection()
+    snapshot: SnapshotSection = SnapshotSection()
+    reward: RewardSection = HeadSection()
+    referee: RewardSection = HeadSection()
+    policy: PolicySection = RlooSection()
+    evaluate: EvaluateSection = EvaluateSection()
+    gate: GateSection = GateSection()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_kinds(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields
+        filled = dict(fields)
+        for name, kind in {"reward": "head", "referee": "head", "policy": "rloo"}.items():
+            if isinstance(filled.get(name), dict):
+                filled[name] = {"kind": kind, **filled[name]}
+        return filled
+
+
+def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
+    """Read a recipe from YAML and apply overrides such as "policy.beta=0.2".
+
+    Raises BadRecipe naming the field, what is wrong with it, and the nearest valid one.
+    """
+    return parse_recipe(read_yaml(path), overrides, where=str(path))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The YAML mapping in a file. Raises BadRecipe when it is missing, unreadable or no mapping."""
+    try:
+        fields = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError as error:
+        raise BadRecipe("there is no such recipe", where=str(path), next=_shipped_hint()) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadRecipe(f"cannot be read: {error}", where=str(path)) from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise BadRecipe(f"not valid YAML: {problem}", where=f"{path}{line}") from error
+    if not isinstance(fields, dict):
+        raise BadRecipe(f"a recipe is a mapping of sections, found {type(fields).__name__}", where=str(path))
+    return fields
+
+
+def parse_recipe(fields: dict[str, Any], overrides: list[str] | None = None, *, where: str = "recipe") -> Recipe:
+    """Check the fields of a recipe. Raises BadRecipe as `load_recipe` does."""
+    fields = _deep_copy(fields)
+    for override in overrides or []:
+        _override(fields, override)
+    try:
+        return Recipe.model_validate(fields)
+    except ValidationError as error:
+        raise BadRecipe(
+            "; ".join(_explain(problem, fields) for problem in error.errors()[:3]),
+            where=where,
+            next="Run: trueloop recipe",
+        ) from error
+
+
+def find_recipe(name: str) -> Path:
+    """The path of a shipped recipe by name, or of a file. Raises BadRecipe naming the shipped ones."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        if path.is_file():
+            return path
+    elif (SHIPPED / f"{name}.yaml").is_file():
+        return SHIPPED / f"{name}.yaml"
+    near = difflib.get_close_matches(name, shipped_recipes(), n=1)
+    raise BadRecipe(f"no recipe '{name}'" + (f", did you mean '{near[0]}'?" if near else ""), next=_shipped_hint())
+
+
+def write_recipe(recipe: Recipe) -> str:
+    """The recipe as YAML with every field, each under its one line of doc; reads back as the same recipe."""
+    return "\n".join(_lines_of(recipe, 0)) + "\n"
+
+
+def _lines_of(section: BaseModel, depth: int) -> list[str]:
+    lines, docs, indent = [], field_docs(type(section)), "  " * depth
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if docs.get(name):
+            lines.append(f"{indent}# {docs[name]}")
+        if isinstance(value, BaseModel):
+            lines += [f"{indent}{name}:", *_lines_of(value, depth + 1)]
+        else:
+            plain = section.model_dump(mode="json", include={name})[name]
+            lines.append(indent + yaml.safe_dump({name: plain}, default_flow_style=None, allow_unicode=True).strip())
+    return lines
+
+
+def field_docs(model: type[BaseModel]) -> dict[str, str]:
+    """The line of doc that stands under each field of a section, by the field's name."""
+    docs: dict[str, str] = {}
+    for kind in reversed(model.__mro__):
+        if kind in (BaseModel, object) or not issubclass(kind, BaseModel):
+            continue
+        body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for field, doc in pairwise(body.body):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(doc, ast.Expr):
+                if isinstance(doc.value, ast.Constant):
+                    docs[field.target.id] = " ".join(str(doc.value.value).split())
+    return docs
+
+
+def shipped_recipes() -> list[str]:
+    """Names of the recipes that come with Trueloop."""
+    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+
+
+def field_paths(model: type[BaseModel] = Recipe, prefix: str = "") -> list[str]:
+    """Every field of a recipe as a dotted path, all kinds of a section together."""
+    paths = []
+    for name, field in model.model_fields.items():
+        sections = [kind for kind in _models_in(field.annotation)]
+        paths += [prefix + name] if not sections else []
+        for kind in sections:
+            paths += field_paths(kind, f"{prefix}{name}.")
+    return sorted(set(paths))
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models_in(argument)]
+
+
+def _override(fields: dict[str, Any], override: str) -> None:
+    path, separator, text = override.partition("=")
+    names = path.strip().split(".")
+    if not separator or not all(names):
+        raise BadRecipe(f"an override reads section.field=value, found '{override}'", next="Run: trueloop recipe")
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise BadRecipe(f"'{text}' is no value", where=path, next="Run: trueloop recipe") from error
+    for name in names[:-1]:
+        inner = fields.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise BadRecipe(f"'{name}' is no section", where=override, next="Run: trueloop recipe")
+        fields = inner
+    fields[names[-1]] = value
+
+
+def _explain(problem: Any, fields: dict[str, Any]) -> str:
+    # pydantic puts the kind of a discriminated section into the path; people do not write it there.
+    kinds = {str(section["kind"]) for section in fields.values() if isinstance(section, dict) and "kind" in section}
+    names = [str(part) for index, part in enumerate(problem["loc"]) if not (index == 1 and str(part) in kinds | _KINDS)]
+    path = ".".join(names) or "recipe"
+    if problem["type"] == "extra_forbidden":
+        valid = field_paths()
+        sections = sorted({one.split(".")[0] for one in valid})
+        siblings = [one for one in valid if one.startswith(path.rpartition(".")[0] + ".")]
+        near = difflib.get_close_matches(path, siblings or sections, n=1, cutoff=0.5)
+        near = near or difflib.get_close_matches(path, valid + sections, n=1, cutoff=0.4)
+        return f"there is no field '{path}'" + (f", did you mean '{near[0]}'?" if near else "")
+    if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        return f"{path}.kind: {problem['msg']}"
+    return f"{path}: {problem['msg']}, found {problem['input']!r:.60}"
+
+
+_KINDS = {
+    str(tag)
+    for union in (RewardSection, PolicySection)
+    for member in get_args(get_args(union)[0])
+    for tag in get_args(member.model_fields["kind"].annotation)
+}
+
+
+def _deep_copy(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: _deep_copy(value) if isinstance(value, dict) else value for name, value in fields.items()}
+
+
+def _shipped_hint() -> str:
+    return f"Shipped recipes: {', '.join(shipped_recipes())}; or name a .yaml file"

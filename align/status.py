@@ -1,0 +1,90 @@
+"""Where the loop stands: rounds with their stages, labels and verdicts; and the lineage of anything. Reads only."""
+
+from typing import Any
+
+from annotate.ledger import Ledger
+from annotate.queue import count_labels
+from annotate.workspace import Workspace
+from sqlmodel import col, select
+
+from align.rounds import STAGES
+from annotate.errors import NotFound
+from annotate.tables import Artifact, Promotion
+
+
+def describe(workspace: Workspace, ledger: Ledger) -> dict[str, Any]:
+    """Every round's stages, labels and verdict, the champion, and the command to run next."""
+    from align.recipe import load_recipe
+
+    recipe = load_recipe(workspace.recipe_path)
+    order = [stage.name for stage in STAGES]
+    with ledger.read() as session:
+        made = list(session.exec(select(Artifact).order_by(col(Artifact.created_at))))
+        promotions = list(session.exec(select(Promotion).order_by(col(Promotion.id))))
+        rounds = []
+        for number in sorted({one.round for one in made if one.round > 0}):
+            mine = {one.stage: one for one in made if one.round == number}  # the latest of each stage
+            have, slots = count_labels(session, number)
+            verdicts = [row for row in promotions if row.round == number and row.artifact_id]
+            metrics = mine["evaluation"].metrics if "evaluation" in mine else {}
+            rounds.append(
+                {
+                    "round": number,
+                    "stages": [name for name in order if name in mine],
+                    "labels": {"have": have, "need": min(recipe.labels.per_round, slots)},
+                    "verdict": verdicts[-1].verdict if verdicts else None,
+                    "win_rate": metrics.get("win_rate"),
+                    "win_rate_ci": metrics.get("win_rate_ci"),
+                    "artifacts": {name: one.id for name, one in mine.items()},
+                }
+            )
+    return {
+        "workspace": str(workspace.path),
+        "champion": ledger.champion() or next((one.id for one in made if one.stage == "sft"), None),
+        "rounds": rounds,
+        "next": _next(rounds, bool(made)),
+    }
+
+
+def _next(rounds: list[dict[str, Any]], begun: bool) -> str:
+    if not rounds:
+        return (
+            "trueloop advance" if begun else "trueloop prompts FILE (or a recipe with a world), then trueloop advance"
+        )
+    last = rounds[-1]
+    have, need = last["labels"]["have"], last["labels"]["need"]
+    if "pairs" in last["stages"] and "snapshot" not in last["stages"] and have < need:
+        return f"trueloop annotate ({need - have} labels are missing in round {last['round']})"
+    return "trueloop advance"
+
+
+def lineage_of(ledger: Ledger, identity: str) -> dict[str, Any]:
+    """All ancestors and descendants of an artifact, or of a label, and how many labels stand behind it.
+
+    identity: an artifact's id or its first letters, or a label's uuid. Raises NotFound when it is neither.
+    """
+    made = ledger.find_prefix(identity)
+    if made is not None:
+        return {
+            "id": made.id,
+            "stage": made.stage,
+            "round": made.round,
+            "ancestors": [_brief(one) for one in ledger.ancestors(made.id)],
+            "descendants": [_brief(one) for one in ledger.descendants(made.id)],
+            "labels": ledger.count_labels_behind(made.id),
+        }
+    found = ledger.lineage_of_label(identity)
+    if found is None:
+        raise NotFound(f"'{identity}' is neither an artifact nor a label", next="Run: trueloop status")
+    return {
+        "id": identity,
+        "stage": "label",
+        "round": found.round,
+        "ancestors": [_brief(one) for one in found.ancestors],
+        "descendants": [_brief(one) for one in found.descendants],
+        "labels": 1,
+    }
+
+
+def _brief(made: Artifact) -> dict[str, Any]:
+    return {"id": made.id, "stage": made.stage, "round": made.round}

@@ -1,0 +1,79 @@
+"""How commands show themselves: progress bars on standard error, tables or one JSON object on standard output."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from annotate.progress import Progress, silent
+
+
+@contextmanager
+def bars(quiet: bool) -> Iterator[Progress]:
+    """Progress bars for long work, one a task; nothing when quiet or when nobody watches."""
+    if quiet or not sys.stderr.isatty():
+        yield silent if quiet else _lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bars(*columns, console=Console(stderr=True)) as shown:
+        tasks: dict[str, Any] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = shown.add_task(what, total=total)
+            shown.update(tasks[what], completed=done, total=total)
+            if done >= total:  # the next call of the same name is another stage's
+                del tasks[what]
+
+        yield report
+
+
+def _lines() -> Progress:
+    """One line a task when standard error is a file or a pipe."""
+    begun: set[str] = set()
+
+    def report(what: str, done: int, total: int) -> None:
+        if what not in begun:
+            begun.add(what)
+            print(f"  {what} ({total})", file=sys.stderr, flush=True)
+        if done >= total:
+            begun.discard(what)
+
+    return report
+
+
+def show_json(value: Any) -> None:
+    """One JSON object, and nothing else, on standard output."""
+    print(json.dumps(value, ensure_ascii=False))
+
+
+def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A table for people; cells are shown as plain text."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        title=title or None, title_justify="left", header_style="dim", box=None, pad_edge=False, padding=(0, 2)
+    )
+    for name in header:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*(Text(as_cell(cell)) for cell in row))
+    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+
+
+def as_cell(value: Any) -> str:
+    """A value as a person reads it: three digits of a float, a dash for nothing."""
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(one, float) for one in value):
+        return f"{value[0]:.3f} to {value[1]:.3f}"
+    return str(value)
