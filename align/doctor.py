@@ -1,4 +1,4 @@
-"""What usually goes wrong, checked in seconds: the installation, and the workspace when there is one. Changes nothing."""
+"""What usually goes wrong, checked in seconds: the installation, and the workspace if there is one. Reads only."""
 
 import importlib.metadata
 import importlib.util

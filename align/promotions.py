@@ -1,4 +1,4 @@
-"""The champion changed by hand: promote a policy in spite of the gate, or roll back. The gate itself is in promote.py."""
+"""The champion changed by hand: a policy promoted in spite of the gate, or a rollback. The gate is in promote.py."""
 
 import time
 

@@ -188,9 +188,9 @@ def field_docs(model: type[BaseModel]) -> dict[str, str]:
         body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
         assert isinstance(body, ast.ClassDef)
         for field, doc in pairwise(body.body):
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(doc, ast.Expr):
-                if isinstance(doc.value, ast.Constant):
-                    docs[field.target.id] = " ".join(str(doc.value.value).split())
+            match field, doc:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    docs[name] = " ".join(text.split())
     return docs
 
 
@@ -203,7 +203,7 @@ def field_paths(model: type[BaseModel] = Recipe, prefix: str = "") -> list[str]:
     """Every field of a recipe as a dotted path, all kinds of a section together."""
     paths = []
     for name, field in model.model_fields.items():
-        sections = [kind for kind in _models_in(field.annotation)]
+        sections = _models_in(field.annotation)
         paths += [prefix + name] if not sections else []
         for kind in sections:
             paths += field_paths(kind, f"{prefix}{name}.")
