@@ -10,11 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from annotate.ledger import Ledger
-from annotate.workspace import Workspace
-
 from align.terminal import bars, show_json, show_table
 from annotate.errors import BadInput, NotFound, Waiting
+from annotate.ledger import Ledger
+from annotate.workspace import Workspace
 
 
 @contextmanager
@@ -87,9 +86,8 @@ def recipe(arguments: argparse.Namespace) -> int:
 
 def prompts(arguments: argparse.Namespace) -> int:
     """Import prompts, or count them."""
-    from annotate.prompts import count_prompts, import_prompts
-
     from align.recipe import load_recipe
+    from annotate.prompts import count_prompts, import_prompts
 
     with opened(arguments, write=arguments.file is not None) as (workspace, ledger):
         if arguments.file is None:
@@ -107,9 +105,8 @@ def prompts(arguments: argparse.Namespace) -> int:
 
 def import_(arguments: argparse.Namespace) -> int:
     """Import a file of votes, preferences, prompts or unlabelled pairs."""
-    from annotate.imports import import_file
-
     from align.recipe import load_recipe
+    from annotate.imports import import_file
 
     with opened(arguments) as (workspace, ledger), bars(arguments.json) as progress:
         section = load_recipe(workspace.recipe_path).prompts

@@ -9,15 +9,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from annotate.ledger import Ledger
-from annotate.workspace import Workspace
-
 from align.recipe import Recipe, find_recipe, load_recipe, write_recipe
 from align.report import write_report
 from align.rounds import Loop
 from align.terminal import bars, show_json, show_table
 from annotate.errors import BadInput
+from annotate.ledger import Ledger
 from annotate.simulate import run as simulate
+from annotate.workspace import Workspace
 from annotate.worlds import load_world
 
 COLUMNS = ("round", "labels", "verdict", "win_rate", "win_rate_ci", "gold_win_rate", "gold_win_rate_ci", "prompts")

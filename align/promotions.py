@@ -2,10 +2,10 @@
 
 import time
 
-from annotate.ledger import Ledger
 from sqlmodel import Session, col, select
 
 from annotate.errors import NotFound
+from annotate.ledger import Ledger
 from annotate.tables import Promotion
 
 

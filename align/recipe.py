@@ -13,11 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import yaml
-from annotate.pairs import PairsSection
-from annotate.prompts import PromptsSection
-from annotate.snapshot import SnapshotSection
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from reward.config import FinetuneSection, HeadSection
 
 from align.algorithms.dpo import DpoSection
 from align.algorithms.rloo import RlooSection
@@ -25,6 +21,10 @@ from align.algorithms.sft import SftSection
 from align.evaluate import EvaluateSection
 from align.promote import GateSection
 from annotate.errors import BadRecipe
+from annotate.pairs import PairsSection
+from annotate.prompts import PromptsSection
+from annotate.snapshot import SnapshotSection
+from reward.config import FinetuneSection, HeadSection
 
 SHIPPED = Path(__file__).parent.parent / "configs"
 

@@ -15,17 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from annotate.ledger import Ledger
-from annotate.queue import current_labels
-from annotate.workspace import Workspace
-
 from align import stages
 from align.recipe import Recipe
 from align.stages import Job, Metrics
 from annotate.errors import NotFound, TrueloopError, Waiting
+from annotate.ledger import Ledger
 from annotate.messages import digest
 from annotate.progress import Progress, silent
+from annotate.queue import current_labels
 from annotate.tables import Artifact
+from annotate.workspace import Workspace
 
 
 @dataclass(frozen=True)

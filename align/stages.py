@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from annotate.ledger import Ledger
-from annotate.workspace import Workspace
 
 from align.recipe import Recipe
 from annotate.errors import BadInput, NotFound, Waiting
+from annotate.ledger import Ledger
 from annotate.messages import as_messages, digest, to_dicts
 from annotate.progress import Progress
 from annotate.tables import Promotion, Response, SnapshotLabel
+from annotate.workspace import Workspace
 
 Metrics = dict[str, float | int | str | None]
 

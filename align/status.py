@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from annotate.ledger import Ledger
-from annotate.queue import count_labels
-from annotate.workspace import Workspace
 from sqlmodel import col, select
 
 from align.rounds import STAGES
 from annotate.errors import NotFound
+from annotate.ledger import Ledger
+from annotate.queue import count_labels
 from annotate.tables import Artifact, Promotion
+from annotate.workspace import Workspace
 
 
 def describe(workspace: Workspace, ledger: Ledger) -> dict[str, Any]:
