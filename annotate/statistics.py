@@ -52,7 +52,7 @@ def clustered_bootstrap(
 def clustered_interval(
     statistic: Callable[[np.ndarray], float], clusters: Sequence[Hashable] | np.ndarray, seed: int, n: int = 500
 ) -> Interval:
-    """Any statistic of rows with a 95% interval from resampling whole clusters, as `clustered_bootstrap` does for means.
+    """Any statistic of rows with a 95% interval from resampling whole clusters; means have `clustered_bootstrap`.
 
     statistic: takes row numbers, shape (M,), and returns one number; resamples where it is NaN are left out.
     """
