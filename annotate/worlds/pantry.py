@@ -41,6 +41,8 @@ T = TypeVar("T")
 
 WORD = re.compile(r"[a-z]+|[.,:!?]")
 SENTENCE_END = frozenset(".!?")
+PATIENCE = 500
+"""Prompts drawn in vain before the world is held to be exhausted."""
 
 
 @dataclass(frozen=True)
@@ -271,14 +273,16 @@ def _draw_prompt(rng: np.random.Generator, families: Sequence[str]) -> tuple[str
 def _distinct(n: int, rng: np.random.Generator, families: Sequence[str]) -> list[str]:
     chosen: list[str] = []
     seen: set[tuple[str, ...]] = set()
-    for _ in range(50 * n + 1000):
-        if len(chosen) == n:
-            return chosen
+    rejected = 0
+    while len(chosen) < n:
         prompt, keys = _draw_prompt(rng, families)
         if seen.isdisjoint(keys):
             seen.update(keys)
             chosen.append(prompt)
-    raise ValueError(f"this world has fewer than {n} prompts that differ enough; ask for fewer")
+            rejected = 0
+        elif (rejected := rejected + 1) == PATIENCE:
+            raise ValueError(f"only {len(chosen)} prompts that differ enough, not {n}; ask for fewer")
+    return chosen
 
 
 def _respond(ask: Ask, rng: np.random.Generator) -> str:

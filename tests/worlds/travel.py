@@ -300,14 +300,16 @@ def _ask(rng: np.random.Generator, families: Sequence[str]) -> tuple[str, list[t
 def _unlike(n: int, rng: np.random.Generator, families: Sequence[str]) -> list[str]:
     kept: list[str] = []
     taken: set[tuple[str, ...]] = set()
-    for _ in range(60 * n + 1000):
-        if len(kept) == n:
-            return kept
+    in_vain = 0
+    while len(kept) < n:
         prompt, keys = _ask(rng, families)
-        if taken.isdisjoint(keys):
+        in_vain = 0 if taken.isdisjoint(keys) else in_vain + 1
+        if in_vain > 500:
+            raise ValueError(f"only {len(kept)} prompts unlike each other, not {n}")
+        if not in_vain:
             taken.update(keys)
             kept.append(prompt)
-    raise ValueError(f"there are fewer than {n} prompts unlike each other")
+    return kept
 
 
 def _one(rng: np.random.Generator, words: Sequence[str]) -> str:
