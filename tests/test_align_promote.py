@@ -1,0 +1,89 @@
+"""The gate promotes what is better and says in plain words why not otherwise."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from align.promote import GateSection, decide
+
+GOOD: dict[str, Any] = {
+    "prompts": 300,
+    "win_rate": 0.7,
+    "win_rate_ci": [0.65, 0.75],
+    "win_rate_champion": 0.6,
+    "win_rate_champion_ci": [0.55, 0.65],
+    "kl": 5.0,
+    "length": 22.0,
+    "length_sft": 20.0,
+    "repetition": 0.05,
+    "repetition_sft": 0.04,
+    "finished": 0.99,
+    "finished_sft": 0.98,
+    "agreement": 0.6,
+    "agreement_sft": 0.65,
+}
+
+
+def test_a_candidate_that_is_better_and_whole_is_promoted() -> None:
+    verdict = decide(GOOD, GateSection())
+    assert verdict.promoted
+    assert "60.0% of 300 prompts" in verdict.reasons[0]
+    assert verdict.evidence["win_rate_champion_ci"] == [0.55, 0.65]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"win_rate_champion_ci": [0.5, 0.6]}, "does not lie above 50%"),
+        ({"win_rate_champion_ci": None}, "no interval"),
+        ({"win_rate": 0.45}, "prefers the SFT model"),
+        ({"prompts": 49}, "only 49 held-out prompts"),
+        ({"kl": 60.1}, "nats a response"),
+        ({"length": 30.1}, "much longer"),
+        ({"length": 13.3}, "much shorter"),
+        ({"repetition": 0.15}, "repeats itself"),
+        ({"finished": 0.87}, "come to an end"),
+        ({"agreement": 0.44}, "was gamed"),
+    ],
+)
+def test_each_guard_alone_rejects_and_says_why(change: dict[str, Any], said: str) -> None:
+    verdict = decide(GOOD | change, GateSection())
+    assert not verdict.promoted
+    assert len(verdict.reasons) == 1
+    assert said in verdict.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("win_rate", 0.55),
+        ("min_prompts", 301),
+        ("max_kl", 4.9),
+        ("max_length_ratio", 1.05),
+        ("max_repetition", 0.005),
+        ("max_unfinished", 0.0),
+        ("min_agreement", 0.61),
+    ],
+)
+def test_every_field_of_the_gate_can_turn_the_verdict(field: str, value: float) -> None:
+    metrics = GOOD | {"finished": 0.979}
+    assert decide(metrics, GateSection()).promoted
+    assert not decide(metrics, GateSection(**{field: value})).promoted
+
+
+def test_a_margin_too_small_for_so_few_prompts_names_how_many_it_takes() -> None:
+    verdict = decide(GOOD | {"win_rate_champion": 0.53, "win_rate_champion_ci": [0.48, 0.58]}, GateSection())
+    assert "takes about 2178 prompts, here are 300" in verdict.reasons[0]
+
+
+def test_figures_that_could_not_be_measured_guard_nothing() -> None:
+    metrics = GOOD | dict.fromkeys(("kl", "length", "repetition", "finished", "agreement"))
+    assert decide(metrics, GateSection()).promoted
+
+
+@given(st.floats(0, 1))
+def test_gold_never_enters_the_verdict(gold: float) -> None:
+    with_gold = GOOD | {"gold_win_rate": gold, "gold_win_rate_ci": [gold, gold], "gold_win_rate_champion": gold}
+    assert decide(with_gold, GateSection()) == decide(GOOD, GateSection())
