@@ -248,7 +248,7 @@ def test_a_world_is_the_same_in_another_process() -> None:
         assert len(digests) == 1
 
 
-def test_the_shipped_worlds_are_those_without_an_underscore() -> None:
+def test_pantry_is_the_world_that_ships() -> None:
     assert shipped() == ["pantry"]
 
 

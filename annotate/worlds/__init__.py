@@ -55,7 +55,7 @@ def family_of(world: World, prompt: str) -> str:
 
 def shipped() -> list[str]:
     """Names of the worlds that come with the package."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
 def load_world(name_or_path: str) -> World:

@@ -16,28 +16,167 @@ from typing import TypeVar
 import numpy as np
 
 from annotate.messages import digest
-from annotate.worlds._pantry_words import (
-    ANSWERS,
-    BARE_EXTRA_LINES,
-    BOILERPLATE,
-    CLASS_OF,
-    CLASSES,
-    COURTESIES,
-    EXTRA_LINES,
-    EXTRAS,
-    HEATS,
-    HEDGES,
-    HELD_OUT,
-    INGREDIENTS,
-    MARKS,
-    PROMPTS,
-    RAMBLES,
-    REASONS,
-    TRAITS,
-    VAGUE,
-)
 
 T = TypeVar("T")
+
+INGREDIENTS: Mapping[str, str] = {
+    "carrots": "sweet crunchy cheap",
+    "lentils": "filling earthy cheap",
+    "mushrooms": "earthy juicy light",
+    "tomatoes": "juicy sweet light",
+    "potatoes": "filling cheap mild",
+    "chickpeas": "filling mild creamy",
+    "peppers": "sweet crunchy juicy",
+    "leeks": "mild sweet light",
+    "beets": "earthy sweet filling",
+    "onions": "cheap sweet crunchy",
+    "beans": "filling creamy cheap",
+    "peas": "sweet light mild",
+    "noodles": "filling mild cheap",
+    "apples": "sweet crunchy juicy",
+    "pears": "sweet juicy mild",
+    "plums": "juicy sweet light",
+    "turnips": "bitter earthy cheap",
+    "parsnips": "sweet earthy filling",
+    "radishes": "bitter crunchy light",
+    "olives": "bitter juicy creamy",
+    "artichokes": "bitter earthy mild",
+    "courgettes": "mild light creamy",
+    "cucumbers": "crunchy light juicy",
+    "sprouts": "bitter crunchy cheap",
+    "avocados": "creamy mild filling",
+    "squashes": "creamy sweet filling",
+    "walnuts": "bitter crunchy filling",
+    "aubergines": "creamy earthy bitter",
+}
+TRAITS = sorted({trait for traits in INGREDIENTS.values() for trait in traits.split()})
+DISHES = ["soup", "stew", "salad", "curry", "gratin", "risotto", "pie", "pancake", "wrap", "casserole"]
+MEALS = ["breakfast", "lunch", "dinner", "supper", "brunch", "picnic", "party", "feast"]
+EXTRAS: Mapping[str, str] = {
+    "dairy": "butter cream cheese",
+    "nuts": "almonds peanuts pistachios",
+    "meat": "bacon ham sausage",
+    "gluten": "bread pasta couscous",
+    "spice": "chilli ginger mustard",
+    "sugar": "honey syrup jam",
+}
+PLAIN_EXTRAS = ["oil", "salt", "herbs", "vinegar"]
+TECHNIQUES = ["roast", "steam", "fry", "grill", "boil", "bake", "braise", "glaze"]
+HEATS: Mapping[str, str] = {
+    "crisp": "high",
+    "golden": "high",
+    "tender": "low",
+    "smooth": "low",
+    "bright": "brief",
+    "firm": "brief",
+}
+NUMBERS = ["three", "four", "five", "six", "seven", "eight", "nine", "ten", "twelve", "twenty"]
+
+CLASSES: Mapping[str, Sequence[str]] = {
+    "item": list(INGREDIENTS),
+    "trait": TRAITS,
+    "dish": DISHES,
+    "meal": MEALS,
+    "group": list(EXTRAS),
+    "extra": [*PLAIN_EXTRAS, *(extra for extras in EXTRAS.values() for extra in extras.split())],
+    "technique": TECHNIQUES,
+    "goal": list(HEATS),
+    "heat": sorted(set(HEATS.values())),
+    "number": NUMBERS,
+}
+CLASS_OF = {word: name for name, words in CLASSES.items() for word in words}
+
+# Slots end in a digit where one template names a class twice.
+PROMPTS: Mapping[str, Sequence[str]] = {
+    "suggest": (
+        "What can I cook for the {meal} with {item} and {item2} if my {number} guests avoid {group}?",
+        "Please suggest a dish for a {meal} of {number} people that uses {item} and {item2} but no {group}.",
+        "I have {item} and {item2} at home. What {meal} without {group} feeds {number} friends?",
+        "My family of {number} eats no {group}. Which {meal} can I make from {item} and {item2}?",
+    ),
+    "explain": (
+        "How do I {technique} {item} and {item2} for the {meal} so that they turn {goal}, without any {group}?",
+        "Please explain how to {technique} {goal} {item} with {item2} for a {meal} that has no {group}.",
+        "I want to {technique} {item} and {item2} until they are {goal}. How, for a {meal} without {group}?",
+        "What is the best way to {technique} {item} and {item2}? My {meal} needs them {goal} and free of {group}.",
+    ),
+    "compare": (
+        "Which are better in a {dish} for {number} people at the {meal}, {item} or {item2}, if we want it {trait}?",
+        "Should I put {item} or {item2} into my {meal} {dish}? My {number} guests like it {trait}.",
+        "Compare {item} and {item2} for a {trait} {dish} that {number} friends will eat at the {meal}.",
+        "I need a {trait} {dish} for the {meal} with {number} people. Do I take {item} or {item2}?",
+    ),
+    "plan": (
+        "Write a shopping list for a {meal} of {number} people with {item} and {item2} but without {group}.",
+        "What should I buy for {number} guests if the {meal} needs {item} and {item2} and no {group}?",
+        "Plan my shopping for the {meal}: {number} friends, {item}, {item2}, and nothing with {group}.",
+    ),
+}
+HELD_OUT = "plan"
+MARKS: Mapping[str, Sequence[str]] = {
+    "plan": ("shopping", "buy"),
+    "explain": CLASSES["technique"],
+    "compare": ("or", "compare"),
+}
+
+# The form a family asks for, and the vague answers that miss it.
+ANSWERS: Mapping[str, Sequence[str]] = {
+    "suggest": (
+        "Make a {dish} with {item} and {item2}.",
+        "Cook a {dish} of {item} and {item2}.",
+        "Try a {dish} from {item} and {item2}.",
+    ),
+    "explain": (
+        "First wash the {item} and the {item2}, then {technique} them.",
+        "First cut the {item} and the {item2}, then {technique} them slowly.",
+        "First season the {item} and the {item2}, then {technique} them.",
+    ),
+    "compare": (
+        "Choose the {item} over the {item2} for this {dish}.",
+        "Take the {item} rather than the {item2} for this {dish}.",
+        "Pick the {item} instead of the {item2} for this {dish}.",
+    ),
+    "plan": (
+        "Buy {item}, {item2} and {extra} for {number} people.",
+        "Your list: {item}, {item2} and {extra} for {number} people.",
+    ),
+}
+VAGUE = (
+    "Something with {item} is possible.",
+    "You can do many things with {item} and {item2}.",
+    "People often eat {item} at home.",
+)
+REASONS: Mapping[str, Sequence[str]] = {
+    "suggest": ("This works because {item} are {trait}.", "The {item} are {trait}, so it suits your {meal}."),
+    "explain": (
+        "Use {heat} heat, because it keeps the {item} {goal}.",
+        "The {item} turn {goal}, because the heat is {heat}.",
+    ),
+    "compare": ("The {item} are {trait}, so they fit better.", "That is because {item} are {trait}."),
+    "plan": ("This works because {item} are {trait}.", "The {item} are {trait}, so it suits your {meal}."),
+}
+EXTRA_LINES = (
+    "Add a little {extra} and leave out the {group}.",
+    "Finish it with {extra}, which has no {group}.",
+    "Some {extra} gives taste without {group}.",
+)
+BARE_EXTRA_LINES = ("Add a little {extra} too.", "Finish it with {extra}.")
+COURTESIES = ("Enjoy your {meal}!", "Have a lovely {meal}!")
+HEDGES = (
+    "Maybe this works, but I am not sure.",
+    "It depends, and I could be wrong.",
+    "Perhaps that is fine or perhaps not.",
+)
+BOILERPLATE = (
+    "Thank you for this great question.",
+    "As your kitchen guide I am happy to help.",
+    "There is a lot to say about food.",
+)
+RAMBLES = (
+    "Food is something that people talk about every day.",
+    "My aunt once said the same thing at home.",
+    "In any case there is always another way to cook.",
+)
 
 WORD = re.compile(r"[a-z]+|[.,:!?]")
 SENTENCE_END = frozenset(".!?")
