@@ -1,0 +1,317 @@
+"""Rows of a file, one at a time, with the number of the line each stands on; broken rows are named, never guessed at.
+
+Knows JSONL, CSV, Parquet and plain text, gzipped or not, and nothing about what the rows mean (formats.py does).
+"""
+
+import csv
+import gzip
+import json
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from annotate.errors import BadInput, MissingExtra, NotFound, TrueloopError
+
+TABLES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".parquet")
+TEXTS = (".txt", ".txt.gz")
+MAX_LINE = 16 * 2**20
+"""Bytes a line may have: a file without line ends must not fill the memory."""
+MAX_DEPTH = 32
+"""Levels a row may be nested: far more than any conversation needs, far fewer than the interpreter's stack."""
+
+
+_Bytes = BinaryIO | gzip.GzipFile
+
+
+class Row(NamedTuple):
+    """One row of a file: its line (or row number), its fields, and why it cannot be used ('' when it can)."""
+
+    line: int
+    fields: dict[str, Any]
+    broken: str = ""
+
+
+@dataclass
+class Report:
+    """What an import did: every row read is stored, a duplicate, or rejected with its line and the reason."""
+
+    read: int = 0
+    stored: int = 0
+    duplicates: int = 0
+    rejected: list[dict[str, Any]] = field(default_factory=list)
+    counts: dict[str, Any] = field(default_factory=dict)
+
+    def reject(self, line: int, why: str) -> None:
+        self.rejected.append({"line": line, "why": why})
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as the command line prints it."""
+        return {
+            "read": self.read,
+            "stored": self.stored,
+            "duplicates": self.duplicates,
+            "rejected": self.rejected,
+            **self.counts,
+        }
+
+
+def suffix_of(path: Path) -> str:
+    """The file's format by its name, such as '.jsonl.gz', in lower case."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    return "".join(suffixes[-2:]) if suffixes[-1:] == [".gz"] else "".join(suffixes[-1:])
+
+
+def read_rows(path: Path, allowed: tuple[str, ...] = TABLES) -> Iterator[Row]:
+    """Yield the rows of one file; a plain text's lines come as {"text": line}.
+
+    Raises NotFound when there is no such file and BadInput when it as a whole cannot be read (unknown suffix, not what
+    its suffix says). A row that cannot be read is yielded with the reason; where the rest of the file is lost with it
+    (a gzip cut short), the reason says so and the iteration ends.
+    """
+    suffix = suffix_of(path)
+    if not path.exists():
+        raise NotFound("there is no such file", where=str(path))
+    if not path.is_file():
+        raise BadInput("this is not a file", where=str(path))
+    if suffix not in allowed:
+        raise BadInput(
+            f"the suffix '{suffix}' says no known format",
+            where=str(path),
+            next=f"Give a file named {', '.join(allowed)}",
+        )
+    try:
+        if suffix == ".parquet":
+            yield from _parquet_rows(path)
+        else:
+            with _open(path, suffix) as file:
+                kind = suffix.removesuffix(".gz")
+                yield from {".jsonl": _jsonl_rows, ".csv": _csv_rows, ".txt": _text_rows}[kind](file, path)
+    except OSError as error:
+        raise BadInput(f"cannot be read ({error.strerror or error})", where=str(path)) from error
+
+
+def parse_json(text: str) -> Any:
+    """Parse strict JSON: no NaN, no infinite number, no key twice, no deep nesting.
+
+    Raises ValueError saying what is wrong.
+    """
+    try:
+        value = _DECODER.decode(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if text.count("[") + text.count("{") > MAX_DEPTH:
+        _check_depth(value)
+    return value
+
+
+def text_problem(value: Any) -> str:
+    """Why some text inside `value` cannot be stored, '' when all can: no database holds lone surrogates and NUL."""
+    if isinstance(value, str):
+        if "\x00" in value:
+            return "broken encoding: a NUL character"
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError as error:
+                return f"broken encoding: lone surrogate U+{ord(value[error.start]):04X}"
+        return ""
+    if isinstance(value, dict):
+        return next((why for item in value.items() for part in item if (why := text_problem(part))), "")
+    if isinstance(value, list | tuple):
+        return next((why for part in value if (why := text_problem(part))), "")
+    return ""
+
+
+def _row(line: int, value: Any) -> Row:
+    if not isinstance(value, dict):
+        return Row(line, {}, f"expected an object {{...}}, found {_kind(value)}")
+    return Row(line, value, text_problem(value))
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "text", bool: "true/false", int: "a number", float: "a number"}
+    return "null" if value is None else names.get(type(value), type(value).__name__)
+
+
+def _open(path: Path, suffix: str) -> _Bytes:
+    with path.open("rb") as file:
+        head = file.read(4)
+    zipped = head.startswith(b"\x1f\x8b")
+    if zipped != suffix.endswith(".gz") and head:
+        raise BadInput(
+            "this file is gzipped" if zipped else "this file is not gzipped",
+            where=str(path),
+            next="Rename it so that its suffix says what it is",
+        )
+    if head.startswith(b"PAR1"):
+        raise BadInput("this file is Parquet", where=str(path), next="Rename it to .parquet")
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise BadInput("this file is UTF-16", where=str(path), next="Save it as UTF-8")
+    return gzip.GzipFile(path) if zipped else path.open("rb")
+
+
+class _Line(NamedTuple):
+    number: int
+    text: str
+    broken: str
+    fatal: bool
+
+
+def _lines(file: _Bytes) -> Iterator[_Line]:
+    """Lines as ended by a line feed alone: U+2028 and its like are text."""
+    number = 0
+    while True:
+        number += 1
+        try:
+            raw = file.readline(MAX_LINE + 1)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            yield _Line(number, "", f"the gzip is damaged or cut off here, the rest is lost ({error})", True)
+            return
+        if not raw:
+            return
+        if len(raw) > MAX_LINE:
+            yield _Line(number, "", f"a line of more than {MAX_LINE // 2**20} MiB, the rest is not read", True)
+            return
+        try:
+            text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            yield _Line(number, "", f"broken encoding: byte {error.start + 1} of the line is not UTF-8", False)
+            continue
+        yield _Line(number, text, "", False)
+
+
+def _jsonl_rows(file: _Bytes, path: Path) -> Iterator[Row]:
+    for line in _lines(file):
+        if line.broken:
+            yield Row(line.number, {}, line.broken)
+            continue
+        if not line.text.strip():
+            continue
+        try:
+            value = parse_json(line.text)
+        except ValueError as error:
+            why = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+            yield Row(line.number, {}, f"broken JSON: {why}")
+            continue
+        yield _row(line.number, value)
+
+
+def _text_rows(file: _Bytes, path: Path) -> Iterator[Row]:
+    for line in _lines(file):
+        fields = {"text": line.text.rstrip("\r\n")}
+        yield Row(line.number, {}, line.broken) if line.broken else _row(line.number, fields)
+
+
+def _csv_rows(file: _Bytes, path: Path) -> Iterator[Row]:
+    broken: list[_Line] = []
+
+    def good() -> Iterator[str]:
+        for line in _lines(file):
+            if line.broken:
+                broken.append(line)
+                if line.fatal:
+                    return
+            yield line.text
+
+    csv.field_size_limit(MAX_LINE)  # the module's own limit, 128 KiB, is shorter than some responses
+    reader = csv.reader(good(), strict=True)
+    try:
+        header = next(reader, None)
+    except csv.Error as error:
+        raise BadInput(f"the header cannot be read ({error})", where=f"{path}, line 1") from error
+    if not header or broken:
+        raise BadInput(
+            broken[0].broken if broken else "the file is empty",
+            where=f"{path}, line 1",
+            next="Give a first line with the columns' names",
+        )
+    if len(set(header)) < len(header):
+        raise BadInput("a column's name appears twice in the header", where=f"{path}, line 1")
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            yield Row(line, {}, f"broken CSV: {error}")
+            continue
+        if broken:
+            yield Row(broken[0].number, {}, broken[0].broken)
+            if broken[0].fatal:
+                return
+            broken.clear()
+        elif cells is None:
+            return
+        elif cells and len(cells) != len(header):
+            yield Row(line, {}, f"broken CSV: {len(cells)} cells, the header has {len(header)}")
+        elif cells:
+            yield _row(line, {name: _cell(name, cell) for name, cell in zip(header, cells, strict=True)})
+
+
+def _cell(column: str, cell: str) -> Any:
+    """A CSV cell as its column means it: conversations and lists of responses are written as JSON, the rest is text."""
+    if not (cell.startswith("[") and cell.rstrip().endswith("]")):
+        return cell
+    try:
+        value = parse_json(cell)
+    except ValueError:
+        return cell
+    is_conversation = bool(value) and all(isinstance(turn, dict) and "role" in turn for turn in value)
+    return value if is_conversation or column in ("responses", "models") else cell
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    try:
+        import pyarrow as arrow
+        from pyarrow import parquet
+    except ImportError:
+        raise MissingExtra("pyarrow", "train") from None
+    number = 0
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=1000):
+                for fields in batch.to_pylist():
+                    number += 1
+                    yield _row(number, fields)
+    except TrueloopError:
+        raise
+    except (arrow.ArrowException, ValueError, OSError) as error:  # OverflowError and UnicodeDecodeError are ValueErrors
+        why = f"this Parquet file is damaged ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+        if number == 0:
+            raise BadInput(why, where=str(path)) from error
+        yield Row(number + 1, {}, f"{why}, the rest is lost")
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError("a number too large to hold")
+    return value
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise ValueError("a key appears twice in one object")
+    return fields
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [part for item in level for part in _parts(item)]
+        if not level:
+            return
+    raise ValueError("nested too deeply")
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique_keys)
