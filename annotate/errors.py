@@ -10,6 +10,7 @@ TrueloopError            exit 1, the user can mend it
 ├── MissingExtra         an optional dependency is not installed
 ├── WorkspaceError       a folder that is no workspace, or one of a newer version
 ├── Locked               another process is advancing this workspace
+├── NotStored            the database could not take a write: disk full, I/O error, locked for minutes
 └── Waiting              exit 3, a stage waits for people's labels
 """
 
@@ -55,6 +56,10 @@ class WorkspaceError(TrueloopError):
 
 class Locked(TrueloopError):
     """Another process holds the workspace's lock."""
+
+
+class NotStored(TrueloopError):
+    """The database could not take a write; nothing of it was stored, and the same request may be sent again."""
 
 
 class MissingExtra(TrueloopError):

@@ -6,7 +6,7 @@ fingerprint. Rows name responses, never "A" or "B". The schema itself is made by
 
 from typing import Any
 
-from sqlalchemy import JSON, Column, Index, text
+from sqlalchemy import JSON, BigInteger, Column, Index, text
 from sqlmodel import Field, SQLModel
 
 APPEND_ONLY = ("label", "review", "artifact", "artifact_parent", "snapshot_label", "promotion", "audit")
@@ -99,7 +99,7 @@ class Slot(SQLModel, table=True):
     id: int | None = Field(default=None, primary_key=True)
     pair_id: str = Field(foreign_key="pair.id")
     replica: int = 0
-    priority: int = 0
+    priority: int = Field(default=0, sa_type=BigInteger)
     state: str = "open"
     annotator_id: str | None = None
     order_shown: list[str] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
@@ -114,12 +114,16 @@ class Label(SQLModel, table=True):
     `retracted`. Append-only.
     """
 
-    __table_args__ = (Index("label_supersedes", "supersedes", unique=True),)
+    __table_args__ = (
+        Index("label_supersedes", "supersedes", unique=True),
+        Index("label_of_pair", "pair_id", "annotator_id"),
+        Index("label_of_annotator", "annotator_id", "created_at"),
+    )
 
     uuid: str = Field(primary_key=True)
     slot_id: int | None = Field(default=None, index=True)
-    pair_id: str = Field(foreign_key="pair.id", index=True)
-    annotator_id: str = Field(foreign_key="annotator.id", index=True)
+    pair_id: str = Field(foreign_key="pair.id")
+    annotator_id: str = Field(foreign_key="annotator.id")
     ranking: list[list[str]] = json_column()
     strength: int | None = None
     both_bad: bool = False
@@ -135,6 +139,45 @@ class Label(SQLModel, table=True):
     retracted: bool = False
     source: str = "app"
     created_at: float = Field(index=True)
+
+
+class Tally(SQLModel, table=True):
+    """How many labels and skips of an annotator count in a round; a trigger on `label` keeps it."""
+
+    round: int = Field(primary_key=True)
+    annotator_id: str = Field(primary_key=True)
+    labels: int = 0
+    skips: int = 0
+
+
+class RoundSize(SQLModel, table=True):
+    """How many pairs a round has and how many labels they ask for; queue.add_pairs keeps it."""
+
+    __tablename__ = "round_size"
+
+    round: int = Field(primary_key=True)
+    pairs: int = 0
+    slots: int = 0
+
+
+class QueueState(SQLModel, table=True):
+    """One row: how often pairs were added (it dates every cursor) and how many slots came back by a skip."""
+
+    __tablename__ = "queue_state"
+
+    id: int = Field(default=1, primary_key=True)
+    batches: int = 0
+    returned: int = 0
+
+
+class QueueCursor(SQLModel, table=True):
+    """Where an annotator's search starts: no open slot before `priority` is for them, as of `batches`."""
+
+    __tablename__ = "queue_cursor"
+
+    annotator_id: str = Field(foreign_key="annotator.id", primary_key=True)
+    priority: int = Field(sa_type=BigInteger)
+    batches: int
 
 
 class Review(SQLModel, table=True):
@@ -241,6 +284,6 @@ class Audit(SQLModel, table=True):
     action: str
     subject: str
     detail: dict[str, Any] = json_column()
-    previous_hash: str
+    previous_hash: str = Field(unique=True)
     hash: str = Field(unique=True)
     created_at: float
