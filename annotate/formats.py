@@ -78,7 +78,7 @@ def parse_vote(row: Mapping[str, Any]) -> Ballot:
     if preference not in rankings:
         raise BadInput(f"preference: expected a, b or tie, found {_show(preference)}")
     acceptable = _flag(row, "acceptable_a"), _flag(row, "acceptable_b")
-    seconds = _number(row, "task_seconds", high=10**7)
+    seconds = _number(row, "task_seconds", high=2_000_000)
     vote = Vote(
         annotator=annotator,
         ranking=rankings[preference],

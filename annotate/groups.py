@@ -81,7 +81,12 @@ class Groups:
         self._add(group, text, signature(shingles(text)))
 
     def place(self, group: str, text: str) -> tuple[str, float]:
-        """The group of the closest leader and the Jaccard index with it; none near enough makes `group` new, with 0."""
+        """The group of the closest leader and the Jaccard index with it; none near enough makes `group` new, with 0.
+
+        A group that leads already keeps leading: a transaction that is tried again finds itself here.
+        """
+        if group in self:
+            return group, 0.0
         hashes = shingles(text)
         mark = signature(hashes)
         candidates = sorted({i for key in self._bands(mark) for i in self._buckets.get(key, ())})

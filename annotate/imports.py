@@ -1,0 +1,261 @@
+"""Bring others' data in: single votes, judged preferences, prompts, and unlabelled sets straight into the queue.
+
+What the rows mean is formats.py's business. Every vote becomes one label; the same row again is counted, not doubled.
+"""
+
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from sqlmodel import Session, col, insert, select
+
+from annotate.errors import BadInput
+from annotate.formats import PARSERS, USED, Answer, Ballot, Kind, row_key
+from annotate.groups import Groups
+from annotate.ledger import Ledger
+from annotate.messages import digest
+from annotate.pairs import CandidatePair
+from annotate.progress import Progress, silent
+from annotate.prompts import NewPrompt, PromptsSection, batches, existing, import_prompts, place_prompts
+from annotate.queue import add_pairs
+from annotate.readers import Report, Row, read_rows
+from annotate.tables import Annotator, Label, Response
+
+BATCH = 1000
+_NAMESPACE = uuid.UUID("6f0a3a5e-2d0c-5a55-9c57-1b5b8f4f4a10")
+
+
+def import_file(
+    ledger: Ledger,
+    path: str | Path,
+    kind: Kind,
+    section: PromptsSection | None = None,
+    *,
+    keep_going: bool = False,
+    source: str | None = None,
+    round: int | None = None,
+    overlap: int = 1,
+    progress: Progress = silent,
+) -> Report:
+    """Store a file (.jsonl, .csv, .parquet, gzipped or not) of votes, preferences, prompts or pairs.
+
+    The whole file is read before anything is stored: one bad row and nothing is, unless keep_going, which lists bad
+    rows in the report instead. source: name for rows that name none; the file's, by default. round: which round's
+    queue unlabelled pairs enter, by default the one after the last snapshot. overlap: labels wanted for each of them.
+    section: how prompts are split.
+    The report counts rows; a row is a duplicate when everything it would store is there already. Beside the rows it
+    has `labels`, what of the data may need a look (empty or identical responses) and `ignored_columns`.
+    Raises BadInput naming file and line, NotFound, MissingExtra.
+    """
+    path = Path(path)
+    if kind not in get_args(Kind):
+        raise BadInput(f"expected one of {', '.join(get_args(Kind))}, found '{kind}'", where="--as")
+    if kind == "prompts":
+        return import_prompts(ledger, path, section, strict=not keep_going, progress=progress)
+    total = sum(1 for _ in _ballots(path, kind, keep_going))
+    store = _Store(ledger, section or PromptsSection(), kind, source or _stem(path))
+    if kind == "pairs":
+        store.round, store.overlap = _open_round(ledger) if round is None else round, overlap
+    for batch in batches(_ballots(path, kind, keep_going), BATCH):
+        store.add(batch)
+        progress(kind, store.report.read, total)
+    return store.report
+
+
+@dataclass
+class _Entry:
+    """A row on its way into the ledger."""
+
+    row: Row
+    ballot: Ballot
+    key: str
+    prompt_id: str = ""
+    responses: tuple[str, ...] = ()
+    pair: CandidatePair | None = None
+
+
+class _Store:
+    """Writes batches of ballots and keeps the report."""
+
+    def __init__(self, ledger: Ledger, section: PromptsSection, kind: Kind, source: str) -> None:
+        # A near-duplicate prompt may not be dropped here: with it would go what people said about its responses.
+        self.section = section.model_copy(update={"near_duplicates": "keep"})
+        self.ledger, self.kind, self.source = ledger, kind, source
+        self.groups = Groups(section.near)
+        self.round = self.overlap = 0  # judged already: they belong to no round and ask for no label
+        self.report = Report(
+            counts={"labels": 0, "empty_responses": 0, "identical_responses": 0, "ignored_columns": []}
+        )
+        self.seen: set[str] = set()
+
+    def add(self, batch: list[tuple[Row, Ballot | None]]) -> None:
+        """Store one batch in one transaction, then count it."""
+        report, counts = self.report, self.report.counts
+        counts["ignored_columns"] = sorted(
+            {*counts["ignored_columns"], *(name for row, _ in batch for name in row.fields.keys() - USED[self.kind])}
+        )
+        report.read += len(batch)
+        entries = []
+        for row, ballot in batch:
+            if ballot is None:
+                report.reject(row.line, row.broken)
+                continue
+            key = row_key(self.kind, row.fields)
+            if key in self.seen:
+                report.duplicates += 1
+                continue
+            self.seen.add(key)
+            entries.append(_Entry(row, ballot, key))
+        stored, labels, refused = self.ledger.write(lambda session: self._store(session, entries))
+        report.stored += stored
+        report.duplicates += len(entries) - stored - len(refused)
+        report.rejected += [{"line": entry.row.line, "why": why} for entry, why in refused]
+        counts["labels"] += labels
+        for entry in entries:
+            texts = [answer.text for answer in entry.ballot.answers]
+            counts["empty_responses"] += any(not text.strip() for text in texts)
+            counts["identical_responses"] += len(set(texts)) < len(texts)
+
+    def _store(self, session: Session, entries: list[_Entry]) -> tuple[int, int, list[tuple[_Entry, str]]]:
+        entries, refused = self._refuse_strangers(session, entries)
+        now = time.time()
+        prompts = [NewPrompt(entry.ballot.prompt, entry.ballot.source or self.source) for entry in entries]
+        placed = place_prompts(session, prompts, self.section, self.groups, now=now)
+        responses: dict[str, dict[str, Any]] = {}
+        for entry, prompt in zip(entries, placed.ids, strict=True):
+            entry.prompt_id = prompt
+            entry.responses = response_ids(prompt, entry.ballot.answers)
+            for identity, answer in zip(entry.responses, entry.ballot.answers, strict=True):
+                responses.setdefault(identity, self._response(identity, entry, answer, now))
+        _insert_new(session, Response, Response.id, responses)
+        candidates = {}
+        for entry in entries:
+            entry.pair = self._candidate(entry)
+            candidates[entry.pair.id] = entry.pair
+        new_pairs = add_pairs(session, list(candidates.values()), seed=self.round)
+        if self.kind == "pairs":
+            return len(new_pairs), 0, refused
+        labels = {row["uuid"]: row for entry in entries for row in self._labels(entry, now)}
+        _insert_new(session, Annotator, Annotator.id, self._annotators(entries, now))
+        fresh = _insert_new(session, Label, Label.uuid, labels)
+        stored = sum(any(uuid in fresh for uuid in self._uuids(entry)) for entry in entries)
+        return stored, len(fresh), refused
+
+    def _refuse_strangers(
+        self, session: Session, entries: list[_Entry]
+    ) -> tuple[list[_Entry], list[tuple[_Entry, str]]]:
+        """Votes in the name of somebody who labels here are not taken: nobody's record is written by a file."""
+        names = {vote.annotator for entry in entries for vote in entry.ballot.votes}
+        here = col(Annotator.id).in_(names) & (col(Annotator.kind) != "imported")
+        taken = set(session.exec(select(Annotator.id).where(here)))
+        kept, refused = [], []
+        for entry in entries:
+            own = sorted({vote.annotator for vote in entry.ballot.votes} & taken)
+            if own:
+                refused.append((entry, f"annotator: '{own[0]}' is an account of this workspace; rename it in the file"))
+            else:
+                kept.append(entry)
+        return kept, refused
+
+    def _response(self, identity: str, entry: _Entry, answer: Answer, now: float) -> dict[str, Any]:
+        return Response(
+            id=identity,
+            prompt_id=entry.prompt_id,
+            text=answer.text,
+            model=answer.model,
+            sampling={},
+            source=entry.ballot.source or self.source,
+            created_at=now,
+        ).model_dump()
+
+    def _candidate(self, entry: _Entry) -> CandidatePair:
+        return CandidatePair(
+            prompt_id=entry.prompt_id,
+            responses=entry.responses,
+            round=self.round,
+            objective=entry.ballot.objective,
+            strategy="imported",
+            overlap=self.overlap,
+            source=entry.ballot.source or self.source,
+        )
+
+    def _annotators(self, entries: list[_Entry], now: float) -> dict[str, dict[str, Any]]:
+        names = sorted({vote.annotator for entry in entries for vote in entry.ballot.votes})
+        return {name: Annotator(id=name, kind="imported", created_at=now).model_dump() for name in names}
+
+    def _uuids(self, entry: _Entry) -> list[str]:
+        return [str(uuid.uuid5(_NAMESPACE, f"{entry.key}/{place}")) for place in range(len(entry.ballot.votes))]
+
+    def _labels(self, entry: _Entry, now: float) -> Iterator[dict[str, Any]]:
+        assert entry.pair is not None, "labels come after their pair"
+        for identity, vote in zip(self._uuids(entry), entry.ballot.votes, strict=True):
+            acceptable = dict(zip(entry.responses, vote.acceptable, strict=False))
+            said = {f"acceptable {response}": flag for response, flag in acceptable.items() if flag is not None}
+            yield Label(
+                uuid=identity,
+                pair_id=entry.pair.id,
+                annotator_id=vote.annotator,
+                ranking=[[entry.responses[place] for place in tied] for tied in vote.ranking],
+                strength=vote.strength,
+                both_bad=len(said) == len(entry.responses) and not any(said.values()),
+                criteria=said,
+                rationale=vote.rationale,
+                edited={},
+                flags=[],
+                active_ms=vote.active_ms,
+                order_shown=[entry.responses[place] for place in vote.shown],
+                source="import",
+                created_at=now if vote.submitted_at is None else vote.submitted_at,
+            ).model_dump()
+
+
+def response_ids(prompt: str, answers: Iterable[Answer]) -> tuple[str, ...]:
+    """Ids of the answers to a prompt, by text and model; a twin of an earlier one in the same set gets its own."""
+    ids: list[str] = []
+    for answer in answers:
+        identity = digest([prompt, answer.text, answer.model])
+        twin = 0
+        while identity in ids:
+            twin += 1
+            identity = digest([prompt, answer.text, answer.model, twin])
+        ids.append(identity)
+    return tuple(ids)
+
+
+def _ballots(path: Path, kind: Kind, keep_going: bool) -> Iterator[tuple[Row, Ballot | None]]:
+    parse = PARSERS[kind]
+    for row in read_rows(path):
+        if not row.broken:
+            try:
+                yield row, parse(row.fields)
+                continue
+            except BadInput as error:
+                row = row._replace(broken=error.what)
+        if not keep_going:
+            raise BadInput(
+                row.broken,
+                where=f"{path.name}, line {row.line}",
+                next="Nothing was imported. Mend the line, or keep the good ones with --keep-going",
+            )
+        yield row, None
+
+
+def _insert_new(session: Session, table: Any, key: Any, rows: dict[str, dict[str, Any]]) -> set[str]:
+    """Insert the rows whose key is not there yet; returns their keys."""
+    known = existing(session, key, rows)
+    fresh = {identity: row for identity, row in rows.items() if identity not in known}
+    if fresh:
+        session.execute(insert(table), list(fresh.values()))
+    return set(fresh)
+
+
+def _open_round(ledger: Ledger) -> int:
+    made = ledger.latest("snapshot")
+    return 1 if made is None else made.round + 1
+
+
+def _stem(path: Path) -> str:
+    return path.name.split(".")[0]
