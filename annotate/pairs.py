@@ -8,6 +8,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,7 @@ class CandidatePair:
 def choose_pairs(
     rows: Iterable[Mapping[str, Any]], section: PairsSection, *, round: int, seed: int
 ) -> list[CandidatePair]:
-    """For every prompt `per_prompt` sets of k responses, uniformly among its distinct ones; fewer where there are fewer.
+    """For every prompt `per_prompt` sets of k responses, uniformly among its distinct ones; fewer where there are few.
 
     rows: responses {id, prompt_id, text}; their order does not matter. Of near-identical responses to a prompt the one
     with the lowest id stands for all. Ordered by prompt.
@@ -123,7 +124,7 @@ def _distinct(texts: Mapping[str, str], threshold: float) -> list[str]:
 
 def _word_pairs(text: str) -> Counter[tuple[str, ...]]:
     words = ["", *normalised(text).split(), ""]  # the ends count, so that a single word is a text too
-    return Counter(zip(words, words[1:], strict=False))
+    return Counter(pairwise(words))
 
 
 def _alike(first: Counter[tuple[str, ...]], second: Counter[tuple[str, ...]], threshold: float) -> bool:

@@ -1,0 +1,416 @@
+"""All labelling logic: what happens to a judgment. Pages, API, simulation and clients go through here.
+
+A pair has `overlap` slots. A slot is open, leased to one person for a while, or done; nobody meets a pair twice.
+Labels are facts, skips, revisions and retractions among them; slots only say what is still wanted (slots.py).
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from sqlmodel import Session, col, select
+
+from annotate import slots
+from annotate.errors import BadInput, Conflict, NotAllowed, NotFound
+from annotate.ledger import Ledger
+from annotate.slots import Shown, Task, add_pairs
+from annotate.tables import Annotator, Guideline, Label, Pair, PairResponse, Slot
+from annotate.tally import Counts, count_labels, current_labels, progress
+
+__all__ = [
+    "Counts",
+    "Judgment",
+    "Shown",
+    "Stored",
+    "Task",
+    "add_pairs",
+    "claim",
+    "count_labels",
+    "current_labels",
+    "progress",
+    "register",
+    "renew",
+    "revise",
+    "skip",
+    "submit",
+    "undo",
+]
+
+LEASE_SECONDS = 900
+UNDO_SECONDS = 600
+MOST_TASKS = 50
+"""Most tasks one person may hold at once."""
+
+_UUID = r"^[0-9A-Za-z_-]{8,64}$"
+
+
+def _storable(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("a text cannot hold a NUL character")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_storable)]
+
+
+class Judgment(BaseModel):
+    """What one person says about one task.
+
+    ranking: response ids, best first, ties sharing a list. strength: how much better the best is, 0 (hardly) to 3; a
+    slider's negative sign is kept but says nothing beyond the ranking. active_ms: time really spent on it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    uuid: str = Field(pattern=_UUID)
+    slot: int = Field(ge=1, lt=2**31)
+    ranking: tuple[tuple[str, ...], ...] = Field(min_length=1, max_length=16)
+    strength: int | None = Field(default=None, ge=-3, le=3)
+    both_bad: bool = False
+    criteria: dict[Text, Text | int | float | bool] = Field(default_factory=dict, max_length=32)
+    rationale: Text = Field(default="", max_length=20_000)
+    edited: dict[str, Annotated[Text, Field(max_length=200_000)]] = Field(default_factory=dict, max_length=16)
+    flags: tuple[Text, ...] = Field(default=(), max_length=32)
+    active_ms: int | None = Field(default=None, ge=0, lt=2**31)
+    source: Text = Field(default="app", max_length=64)
+
+
+class Skip(BaseModel):
+    """One person passes a task on, and why."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+    uuid: str = Field(pattern=_UUID)
+    slot: int = Field(ge=1, lt=2**31)
+    reason: Text = Field(min_length=1, max_length=500)
+
+
+class Stored(BaseModel):
+    """A judgment that is safely in the ledger, and until when it may be undone (seconds since 1970)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    uuid: str
+    stored: bool = True
+    undo_until: float
+
+
+def register(session: Session, annotator_id: str, kind: str = "human", role: str = "annotator") -> Annotator:
+    """The annotator with this pseudonym, added when new; one who is known stays as they are."""
+    known = session.get(Annotator, annotator_id)
+    if known is None:
+        known = Annotator(id=annotator_id, kind=kind, role=role, created_at=time.time())
+        session.add(known)
+        session.flush()
+    return known
+
+
+def claim(
+    ledger: Ledger, annotator_id: str, n: int = 1, *, lease_seconds: float = LEASE_SECONDS, now: float | None = None
+) -> list[Task]:
+    """Up to n tasks for this person: those they hold already, then those whose lease ran out, then open ones.
+
+    All come with a fresh lease. Newer rounds come first; inside a round the order is shuffled.
+    Raises NotFound for an unknown annotator, NotAllowed for one who may not label any more.
+    """
+    if not 1 <= n <= MOST_TASKS:
+        raise BadInput(f"one may hold 1 to {MOST_TASKS} tasks at once, not {n}")
+    at = time.time() if now is None else now
+    until = at + lease_seconds
+
+    def run(session: Session) -> list[Task]:
+        who = slots.person(session, annotator_id)
+        tasks = slots.lease(session, slots.held(session, annotator_id, n), annotator_id, now=at, until=until)
+        # Two slots of one pair may lie side by side: what was leased is looked at before the next ones are.
+        while len(tasks) < n:
+            found = slots.find_expired(session, who, at, n - len(tasks))
+            if not found:
+                break
+            tasks += slots.lease(session, found, annotator_id, now=at, until=until)
+        while len(tasks) < n:
+            found = slots.find_open(session, who, n - len(tasks))
+            if not found:
+                break
+            tasks += slots.lease(session, found, annotator_id, now=at, until=until)
+        return tasks
+
+    # A lease lost in a power loss is only a lease: the judgment given under it is still taken.
+    return ledger.write(run, durable=False)
+
+
+def submit(ledger: Ledger, annotator_id: str, judgment: Judgment, *, now: float | None = None) -> Stored:
+    """Store a judgment for good and close its slot; the same one sent again gets the same answer.
+
+    A lease that ran out is good as long as nobody else took the slot. Raises BadInput when the ranking does not name
+    each response once, NotFound for an unknown slot or annotator, Conflict when the slot is somebody else's or was
+    judged, or the uuid stands for something else, NotAllowed when the uuid is somebody else's.
+    """
+    at = time.time() if now is None else now
+
+    def run(session: Session) -> Stored:
+        slots.person(session, annotator_id)
+        slot = _slot(session, judgment.slot)
+        label = _label(session, annotator_id, judgment, slot.pair_id, at)
+        known = session.get(Label, judgment.uuid)
+        if known is not None:
+            return _again(known, label)
+        _check_holds(session, slot, annotator_id)
+        _check_responses(session, slot.pair_id, judgment)
+        label.order_shown = slot.order_shown or _order(session, slot, annotator_id)
+        session.add(label)
+        slot.state, slot.annotator_id, slot.order_shown, slot.lease_until = (
+            "done",
+            annotator_id,
+            label.order_shown,
+            None,
+        )
+        session.flush()
+        return _stored(label)
+
+    return ledger.write(run)
+
+
+def revise(ledger: Ledger, annotator_id: str, old: str, judgment: Judgment, *, now: float | None = None) -> Stored:
+    """Replace one's own judgment `old` by a new one: its row stays, the new one supersedes it. Idempotent by uuid.
+
+    Raises NotFound or NotAllowed when the old one is not there or not theirs, Conflict when it does not count any
+    more, BadInput when the ranking does not fit.
+    """
+    at = time.time() if now is None else now
+
+    def run(session: Session) -> Stored:
+        slots.person(session, annotator_id)
+        before = _own_label(session, annotator_id, old)
+        if before.skip_reason is not None or before.slot_id != judgment.slot:
+            raise Conflict("only a judgment of the same task can be revised", where=f"label {old}")
+        _slot(session, judgment.slot)
+        label = _label(session, annotator_id, judgment, before.pair_id, at)
+        label.supersedes = old
+        known = session.get(Label, judgment.uuid)
+        if known is not None:
+            return _again(known, label)
+        _check_counts(session, before)
+        _check_responses(session, before.pair_id, judgment)
+        label.order_shown = before.order_shown
+        session.add(label)
+        session.flush()
+        return _stored(label)
+
+    return ledger.write(run)
+
+
+def undo(
+    ledger: Ledger, annotator_id: str, uuid: str, *, lease_seconds: float = LEASE_SECONDS, now: float | None = None
+) -> Task:
+    """Take back one's own judgment or skip within UNDO_SECONDS; returns its task, leased again.
+
+    Its row stays and a retracting row follows; a second undo of the same does nothing more. Raises NotFound and
+    NotAllowed as `revise` does, Conflict when the time is over or somebody else has the task by now.
+    """
+    at = time.time() if now is None else now
+
+    def run(session: Session) -> Task:
+        slots.person(session, annotator_id)
+        label = _own_label(session, annotator_id, uuid)
+        if label.retracted or label.slot_id is None:
+            raise Conflict("this cannot be undone", where=f"label {uuid}")
+        slot = _slot(session, label.slot_id)
+        retraction = f"undo:{uuid}"  # a name that no client can give
+        if session.get(Label, retraction) is not None:
+            if slot.state != "leased" or slot.annotator_id != annotator_id:
+                raise Conflict("this was undone before, and its task has moved on", where=f"label {uuid}")
+        else:
+            _check_counts(session, label)
+            if at > label.created_at + UNDO_SECONDS:
+                minutes = UNDO_SECONDS // 60
+                raise Conflict(f"it is older than {minutes} minutes", where=f"label {uuid}", next="Revise it instead")
+            if slot.state != "open" and slot.annotator_id != annotator_id:
+                raise Conflict("somebody else has this task by now", where=f"label {uuid}")
+            session.add(_retraction(label, retraction, at))
+            slot.state, slot.annotator_id, slot.claimed_at = "leased", annotator_id, at
+            slot.order_shown = label.order_shown
+            session.flush()
+        return slots.lease(session, [label.slot_id], annotator_id, now=at, until=at + lease_seconds)[0]
+
+    return ledger.write(run)
+
+
+def skip(ledger: Ledger, annotator_id: str, slot: int, uuid: str, reason: str, *, now: float | None = None) -> Stored:
+    """Give a task back for others, at the end of the queue; one does not meet it again. Idempotent by uuid.
+
+    Raises BadInput for a reason that is empty or over 500 characters, else as `submit` does.
+    """
+    at = time.time() if now is None else now
+    try:
+        asked = Skip(uuid=uuid, slot=slot, reason=reason)
+    except ValueError as error:
+        raise BadInput("a skip has a uuid, a slot and a reason of 1 to 500 characters") from error
+
+    def run(session: Session) -> Stored:
+        slots.person(session, annotator_id)
+        row = _slot(session, asked.slot)
+        label = _label(session, annotator_id, asked, row.pair_id, at)
+        known = session.get(Label, asked.uuid)
+        if known is not None:
+            return _again(known, label)
+        _check_holds(session, row, annotator_id)
+        label.order_shown = row.order_shown or _order(session, row, annotator_id)
+        session.add(label)
+        slots.give_back(session, row)
+        return _stored(label)
+
+    return ledger.write(run)
+
+
+def renew(
+    ledger: Ledger,
+    annotator_id: str,
+    held: Sequence[int],
+    *,
+    lease_seconds: float = LEASE_SECONDS,
+    now: float | None = None,
+) -> float:
+    """Extend the leases this person still holds among these slots; returns until when.
+
+    Raises Conflict when they hold none of them any more, NotFound and NotAllowed as `claim` does.
+    """
+    until = (time.time() if now is None else now) + lease_seconds
+
+    def run(session: Session) -> float:
+        slots.person(session, annotator_id)
+        if not slots.renew(session, held, annotator_id, until):
+            raise Conflict("none of these tasks is yours any more", next="Claim new ones")
+        return until
+
+    return ledger.write(run, durable=False)
+
+
+def _slot(session: Session, identity: int) -> Slot:
+    """The slot, which others who would change it wait for."""
+    slot = session.exec(select(Slot).where(Slot.id == identity).with_for_update()).first()
+    if slot is None:
+        raise NotFound(f"there is no slot {identity}")
+    return slot
+
+
+def _check_holds(session: Session, slot: Slot, annotator_id: str) -> None:
+    where = f"slot {slot.id}"
+    if slot.annotator_id == annotator_id:
+        if slot.state == "done":
+            raise Conflict("you have judged this task already", where=where, next="Revise that judgment instead")
+        return
+    if slot.state != "open":
+        raise Conflict("this task is not yours: its lease ran out, or never was", where=where, next="Claim another")
+    # An open slot is nobody's. Who knows its responses had it before a power loss took the lease back.
+    other = select(Slot.id).where(Slot.pair_id == slot.pair_id, Slot.annotator_id == annotator_id)
+    label = select(Label.uuid).where(Label.pair_id == slot.pair_id, Label.annotator_id == annotator_id)
+    if session.exec(other).first() is not None or session.exec(label).first() is not None:
+        raise Conflict("you had this pair already", where=where, next="Claim another")
+
+
+def _check_responses(session: Session, pair_id: str, judgment: Judgment) -> None:
+    responses = sorted(_responses(session, pair_id))
+    if sorted(identity for tied in judgment.ranking for identity in tied) != responses or not all(judgment.ranking):
+        raise BadInput("a ranking names every response of the pair exactly once", where=f"slot {judgment.slot}")
+    if not set(judgment.edited) <= set(responses):
+        raise BadInput("only a response of the pair can be edited", where=f"slot {judgment.slot}")
+
+
+def _responses(session: Session, pair_id: str) -> list[str]:
+    return list(session.exec(select(PairResponse.response_id).where(PairResponse.pair_id == pair_id)))
+
+
+def _order(session: Session, slot: Slot, annotator_id: str) -> list[str]:
+    pair = session.get(Pair, slot.pair_id)
+    assert pair is not None, "a slot's pair is there by foreign key"
+    return slots.order_shown(pair.seed, pair.id, slot.replica, annotator_id, _responses(session, pair.id))
+
+
+def _own_label(session: Session, annotator_id: str, uuid: str) -> Label:
+    label = session.get(Label, uuid)
+    if label is None:
+        raise NotFound("there is no such label", where=uuid)
+    if label.annotator_id != annotator_id:
+        raise NotAllowed("this label is somebody else's", where=uuid)
+    return label
+
+
+def _check_counts(session: Session, label: Label) -> None:
+    later = session.exec(select(Label).where(Label.supersedes == label.uuid)).first()
+    if label.retracted or later is not None:
+        done = "undone" if label.retracted or (later is not None and later.retracted) else "revised"
+        raise Conflict(f"this was {done} already", where=f"label {label.uuid}")
+
+
+def _label(session: Session, annotator_id: str, said: Judgment | Skip, pair_id: str, at: float) -> Label:
+    """The row for what was said, not yet added; ties in canonical order, as their order says nothing."""
+    guideline = session.exec(select(Guideline.id).order_by(col(Guideline.version).desc())).first()
+    judged = said if isinstance(said, Judgment) else None
+    return Label(
+        uuid=said.uuid,
+        slot_id=said.slot,
+        pair_id=pair_id,
+        annotator_id=annotator_id,
+        ranking=[sorted(tied) for tied in judged.ranking] if judged else [],
+        strength=judged.strength if judged else None,
+        both_bad=judged.both_bad if judged else False,
+        criteria=dict(judged.criteria) if judged else {},
+        rationale=judged.rationale if judged else "",
+        edited=dict(judged.edited) if judged else {},
+        flags=list(judged.flags) if judged else [],
+        skip_reason=said.reason if isinstance(said, Skip) else None,
+        active_ms=judged.active_ms if judged else None,
+        order_shown=[],
+        guideline_id=guideline,
+        source=judged.source if judged else "app",
+        created_at=at,
+    )
+
+
+_CONTENT = (
+    "slot_id",
+    "ranking",
+    "strength",
+    "both_bad",
+    "criteria",
+    "rationale",
+    "edited",
+    "flags",
+    "skip_reason",
+    "supersedes",
+    "retracted",
+)
+
+
+def _again(known: Label, sent: Label) -> Stored:
+    """The answer to a uuid that is stored already: the stored result when it says the same."""
+    if known.annotator_id != sent.annotator_id:
+        raise NotAllowed("this uuid is somebody else's", where=known.uuid, next="Make a new uuid for each label")
+    if any(getattr(known, name) != getattr(sent, name) for name in _CONTENT):
+        raise Conflict("this uuid stands for another judgment", where=known.uuid, next="Make a new uuid for each label")
+    return _stored(known)
+
+
+def _retraction(label: Label, uuid: str, at: float) -> Label:
+    """The row that takes a label back; it keeps a skip's reason, so that the count of skips is mended too."""
+    return Label(
+        uuid=uuid,
+        slot_id=label.slot_id,
+        pair_id=label.pair_id,
+        annotator_id=label.annotator_id,
+        ranking=[],
+        criteria={},
+        edited={},
+        flags=[],
+        skip_reason=label.skip_reason,
+        order_shown=label.order_shown,
+        supersedes=label.uuid,
+        retracted=True,
+        source=label.source,
+        created_at=at,
+    )
+
+
+def _stored(label: Label) -> Stored:
+    return Stored(uuid=label.uuid, undo_until=label.created_at + UNDO_SECONDS)
