@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from transformers import TrainerCallback
 
 CHECKPOINTS = "checkpoints"
-# What depends on the machine's speed has no place in a file whose bytes must not change.
-_TIMING = ("runtime", "per_second", "step_time", "total_flos", "profiling")
+# What depends on the machine's speed, or on whether the run was ever interrupted (train_loss is a mean over the steps
+# since then), has no place in a file whose bytes must not change.
+_TIMING = ("runtime", "per_second", "step_time", "total_flos", "profiling", "train_loss")
 
 
 def quiet_arguments(out: Path, *, seed: int) -> dict[str, Any]:
