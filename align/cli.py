@@ -131,7 +131,12 @@ def positive(text: str) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     parser = build_parser()
-    arguments = parser.parse_args(argv)
+    arguments, rest = parser.parse_known_args(argv)
+    if rest:
+        # argparse takes a list of positionals in one place only; overrides may stand anywhere.
+        if not hasattr(arguments, "overrides") or not all("=" in one and not one.startswith("-") for one in rest):
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        arguments.overrides += rest
     if arguments.version:
         from importlib.metadata import version
 

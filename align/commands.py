@@ -96,9 +96,8 @@ def prompts(arguments: argparse.Namespace) -> int:
         else:
             section = load_recipe(workspace.recipe_path).prompts
             with bars(arguments.json) as progress:
-                found = import_prompts(
-                    ledger, arguments.file, section, keep_going=arguments.keep_going, progress=progress
-                ).as_json()
+                strict = not arguments.keep_going
+                found = import_prompts(ledger, arguments.file, section, strict=strict, progress=progress).as_dict()
     _show_import(found, arguments.json)
     return 0
 
@@ -113,7 +112,7 @@ def import_(arguments: argparse.Namespace) -> int:
         report = import_file(
             ledger, arguments.file, arguments.kind, section, keep_going=arguments.keep_going, progress=progress
         )
-    _show_import(report.as_json(), arguments.json)
+    _show_import(report.as_dict(), arguments.json)
     return 0
 
 

@@ -175,7 +175,8 @@ def _lines_of(section: BaseModel, depth: int) -> list[str]:
             lines += [f"{indent}{name}:", *_lines_of(value, depth + 1)]
         else:
             plain = section.model_dump(mode="json", include={name})[name]
-            lines.append(indent + yaml.safe_dump({name: plain}, default_flow_style=None, allow_unicode=True).strip())
+            text = yaml.safe_dump(plain, default_flow_style=True, allow_unicode=True, width=2**20)
+            lines.append(f"{indent}{name}: {text.removesuffix('...' + chr(10)).strip()}")
     return lines
 
 

@@ -68,10 +68,17 @@ def config_of(recipe: Recipe, sections: tuple[str, ...]) -> dict[str, Any]:
     """The sections' resolved values; a world's file enters with its content, so that an edited world is another."""
     fields = recipe.model_dump(mode="json", include=set(sections))
     if fields.get("world"):
-        from annotate.worlds import source_of
-
-        fields["world"] = {"name": recipe.world, "content": digest(source_of(recipe.world or ""))}
+        fields["world"] = {"name": Path(fields["world"]).stem, "content": _world_content(fields["world"])}
     return fields
+
+
+def _world_content(world: str) -> str:
+    from annotate import worlds
+
+    path = Path(world) if world.endswith(".py") else Path(worlds.__file__).with_name(f"{world}.py")
+    if not path.is_file():
+        worlds.load_world(world)  # raises, saying which worlds there are
+    return digest(path.read_text(encoding="utf-8"))
 
 
 def is_needed(stage: str, recipe: Recipe) -> bool:
@@ -87,16 +94,19 @@ def demonstrations(job: Job) -> Metrics:
     section = job.recipe.demonstrations
     rows: list[dict[str, Any]] = []
     if section.path is not None:
-        from annotate.imports import read_rows
+        from annotate.readers import read_rows
 
-        for number, row in read_rows(Path(section.path)):
+        for row in read_rows(Path(section.path)):
+            response = row.fields.get("response")
             try:
-                prompt, response = as_messages(row["prompt"]), row["response"]
-                assert isinstance(response, str)
-            except (KeyError, TypeError, AssertionError, BadInput) as error:
+                if row.broken or not isinstance(response, str):
+                    raise BadInput(row.broken or "the response is not text")
+                prompt = as_messages(row.fields.get("prompt"))
+            except BadInput as error:
                 raise BadInput(
-                    "a demonstration is {prompt: text or messages, response: text}",
-                    where=f"{section.path}, line {number}",
+                    error.what,
+                    where=f"{section.path}, line {row.line}",
+                    next="A demonstration is {prompt: text or messages, response: text}",
                 ) from error
             rows.append({"prompt": to_dicts(prompt), "response": response})
             if len(rows) == section.count:
@@ -130,12 +140,11 @@ def prompts(job: Job) -> Metrics:
 
     section = job.recipe.prompts
     if job.recipe.world is not None:
-        from annotate.worlds import load_world
+        from annotate.worlds import family_of, load_world
 
         world = load_world(job.recipe.world)
         texts = world.prompts(section.count, derived_seed(job.recipe.seed, "prompts"))
-        family = getattr(world, "family", None)
-        items = [(as_messages(text), family(text) if family else "") for text in texts]
+        items = [(as_messages(text), family_of(world, text)) for text in texts]
         add_prompts(job.ledger, items, section, source=f"world:{world.name}", progress=job.progress)
     with job.ledger.read() as session:
         rows = [
@@ -332,7 +341,7 @@ def promotion(job: Job) -> Metrics:
 
     metrics = json.loads((job.inputs["evaluation"] / "artifact.json").read_text(encoding="utf-8"))["metrics"]
     verdict = decide(metrics, job.recipe.gate)
-    evidence = {"promoted": verdict.promoted, "reasons": list(verdict.reasons)}
+    evidence = {"promoted": verdict.promoted, "reasons": list(verdict.reasons), "figures": verdict.evidence}
     (job.out / "verdict.json").write_text(json.dumps(evidence, indent=1, ensure_ascii=False), encoding="utf-8")
     return {"verdict": "promoted" if verdict.promoted else "rejected", "reasons": "; ".join(verdict.reasons)}
 
