@@ -6,17 +6,27 @@ as often as two people: 63 to 77% of pairs in published data.
 
 import hashlib
 import math
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+from sqlmodel import Session, col, func, select
 
-from annotate.errors import BadInput
+from annotate import queue
+from annotate.errors import BadInput, NotAllowed
+from annotate.ledger import Ledger
+from annotate.messages import as_messages, last_text
+from annotate.progress import Progress, silent
+from annotate.tables import Label, Slot
 from annotate.worlds import World
 
 AGREEMENT = 0.70
 """Pairwise agreement aimed at, over all pairs of annotators, spammers included, ties left out."""
+
+SOURCE = "simulated"
+"""What the labels' `source` and the annotators' `kind` say."""
 
 SPAMS = ("left", "random", "longest")
 CALIBRATION_PAIRS = 600
@@ -28,7 +38,8 @@ class Annotator:
 
     temperature: scale of the Gumbel noise on each utility. length_bias: utility per doubling of the length.
     position_bias: utility of being shown first rather than last. lapse: probability of answering blindly.
-    tie_threshold: perceived differences below it are ties. A spammer's utilities are all zero to it.
+    tie_threshold: perceived differences below it are ties. pace: time a word, relative to the average person's.
+    To a spammer all utilities are zero.
     """
 
     name: str
@@ -54,10 +65,53 @@ class Panel:
     def rank(
         self, annotator: Annotator, prompt: str, responses: Sequence[str], order: Sequence[int], pair: str
     ) -> list[list[int]]:
-        """The annotator's ranking of `responses` as indices, best first; see `judge`."""
-        utilities = [self.world.gold(prompt, response) / self.spread for response in responses]
+        """The annotator's ranking of `responses` as indices, best first; see `judge`.
+
+        Raises BadInput when the world cannot judge one of them.
+        """
+        utilities = [self._utility(prompt, response) for response in responses]
         lengths = [len(response.split()) for response in responses]
         return judge(annotator, utilities, lengths, stream(annotator, pair), order)
+
+    def _utility(self, prompt: str, response: str) -> float:
+        try:
+            gold = self.world.gold(prompt, response)
+        except Exception as error:
+            raise BadInput(
+                f"it cannot judge an answer to {prompt[:60]!r} ({error})",
+                where=f"world {self.world.name}",
+                next="Give --world the one these prompts come from",
+            ) from error
+        if not math.isfinite(gold):
+            raise BadInput(f"its gold for an answer to {prompt[:60]!r} is {gold}", where=f"world {self.world.name}")
+        return gold / self.spread
+
+
+def run(ledger: Ledger, world: World, *, seed: int, limit: int | None = None, progress: Progress = silent) -> int:
+    """Have the roster label what is open, at most `limit` labels; returns how many were given.
+
+    Whose turn it is follows from the ledger (who has labelled least), what they say from the seed and the pair, and
+    the label's uuid from the seed, annotator and pair: a run that was killed goes on as if it had not been.
+    """
+    panel = calibrate(world, roster(seed), seed)
+    turns = ledger.write(lambda session: _registered(session, panel.annotators))
+    with ledger.read() as session:
+        left = session.exec(select(func.count()).select_from(Slot).where(Slot.state != "done")).one()
+    total = left if limit is None else min(left, limit)
+    seen: set[int] = set()
+    given = 0
+    while turns and (limit is None or given < limit):
+        annotator = min(turns, key=lambda one: (turns[one], one.name))
+        task = _next_task(ledger, annotator.name)
+        if task is None or task.slot in seen:
+            del turns[annotator]
+            continue
+        seen.add(task.slot)
+        queue.submit(ledger, annotator.name, _judgment(panel, annotator, task, seed))
+        turns[annotator] += 1
+        given += 1
+        progress("simulated labels", given, max(total, given))
+    return given
 
 
 def roster(seed: int, n: int = 12) -> tuple[Annotator, ...]:
@@ -149,6 +203,39 @@ def stream(annotator: Annotator, pair: str) -> np.random.Generator:
     """The annotator's own randomness for one pair; a pair judged again is judged the same."""
     word = int.from_bytes(hashlib.sha256(pair.encode()).digest()[:8], "big")
     return np.random.default_rng([annotator.seed, word])
+
+
+def _registered(session: Session, annotators: Sequence[Annotator]) -> dict[Annotator, int]:
+    """How many labels each has given so far, after making sure that the ledger knows them."""
+    query = select(Label.annotator_id, func.count()).where(Label.source == SOURCE).group_by(col(Label.annotator_id))
+    counts = dict(session.exec(query).all())
+    for annotator in annotators:
+        queue.register(session, annotator.name, kind=SOURCE)
+    return {annotator: counts.get(annotator.name, 0) for annotator in annotators}
+
+
+def _next_task(ledger: Ledger, name: str) -> queue.Task | None:
+    try:
+        tasks = queue.claim(ledger, name, 1)
+    except NotAllowed:  # a lead has excluded this one
+        return None
+    return tasks[0] if tasks else None
+
+
+def _judgment(panel: Panel, annotator: Annotator, task: queue.Task, seed: int) -> queue.Judgment:
+    shown = sorted(task.responses, key=lambda response: response.id)
+    order = [shown.index(response) for response in task.responses]
+    texts = [response.text for response in shown]
+    ranking = panel.rank(annotator, last_text(as_messages(task.prompt)), texts, order, task.pair)
+    words = sum(len(text.split()) for text in texts)
+    reading = stream(annotator, f"time of {task.pair}").lognormal(0, 0.4)
+    return queue.Judgment(
+        uuid=str(uuid.uuid5(uuid.NAMESPACE_OID, f"trueloop/{seed}/{annotator.name}/{task.pair}")),
+        slot=task.slot,
+        ranking=tuple(tuple(shown[i].id for i in place) for place in ranking),
+        active_ms=int(annotator.pace * reading * (1500 + 250 * words)),
+        source=SOURCE,
+    )
 
 
 def _win_loss(annotator: Annotator, gaps_N: np.ndarray, longer_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,12 +6,21 @@ from collections import Counter
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from sqlmodel import Session, select
 
+from annotate import queue
 from annotate.errors import BadInput
-from annotate.simulate import Annotator, Panel, calibrate, expected_agreement, judge, roster, stream
+from annotate.ledger import Ledger
+from annotate.messages import as_messages, digest, prompt_id, to_dicts
+from annotate.pairs import CandidatePair
+from annotate.simulate import Annotator, Panel, calibrate, expected_agreement, judge, roster, run, stream
+from annotate.tables import Annotator as Registered
+from annotate.tables import Pair, Prompt, Response
+from annotate.workspace import Workspace
 from annotate.worlds import Families, load_world
 
 TRAVEL = str(Path(__file__).parent / "worlds" / "travel.py")
@@ -207,3 +216,157 @@ def test_every_sixth_of_a_roster_is_a_spammer_and_names_are_distinct(n: int) -> 
     assert Counter(annotator.kind for annotator in found)["spammer"] == n // 6
     assert found == roster(5, n)
     assert found != roster(6, n)
+
+
+# ------------------------------------------------------------------------------------ through the queue
+
+
+def filled_ledger(path: Path, prompts: int = 20, overlap: int = 3, k: int = 2) -> Ledger:
+    """A ledger in which `prompts` prompts of the pantry have one set of k responses each to be labelled."""
+    world = load_world("pantry")
+    assert isinstance(world, Families)
+    rows: list[Prompt | Response] = []
+    candidates = []
+    for text in world.prompts(prompts, 1):
+        messages = as_messages(text)
+        asked = prompt_id(messages)
+        rows.append(
+            Prompt(id=asked, messages=to_dicts(messages), text=text, group=asked, split="train", created_at=0.0)
+        )
+        answers = dict.fromkeys(world.responses(text, 2 * k, 2))
+        responses = [
+            Response(id=digest([asked, answer]), prompt_id=asked, text=answer, sampling={}, created_at=0.0)
+            for answer in list(answers)[:k]
+        ]
+        rows += responses
+        candidates.append(CandidatePair(asked, tuple(r.id for r in responses), round=1, overlap=overlap))
+    ledger = Ledger(Workspace.init(path, "seed: 0\n"), durable=False)
+
+    def fill(session: Session) -> None:
+        session.add_all(rows)
+        session.flush()
+        queue.add_pairs(session, candidates, seed=4)
+
+    ledger.write(fill)
+    return ledger
+
+
+def said(ledger: Ledger) -> dict[str, tuple[object, ...]]:
+    """What all labels that count say, by uuid, leaving out when they were given."""
+    with ledger.read() as session:
+        return {
+            label.uuid: (label.pair_id, label.annotator_id, str(label.ranking), str(label.order_shown), label.active_ms)
+            for label in queue.current_labels(session)
+        }
+
+
+def test_the_roster_labels_all_that_is_open_and_takes_turns(tmp_path: Path) -> None:
+    with filled_ledger(tmp_path / "w") as ledger:
+        calls: list[tuple[int, int]] = []
+        count = run(ledger, load_world("pantry"), seed=0, progress=lambda what, done, all: calls.append((done, all)))
+        assert count == 60
+        assert calls[-1] == (60, 60)
+        labels = said(ledger)
+        assert set(Counter(who for _, who, *_ in labels.values()).values()) == {5}
+        assert len({(pair, who) for pair, who, *_ in labels.values()}) == 60
+        with ledger.read() as session:
+            assert {row.kind for row in session.exec(select(Registered))} == {"simulated"}
+            assert {label.source for label in queue.current_labels(session)} == {"simulated"}
+        assert run(ledger, load_world("pantry"), seed=0) == 0
+
+
+def test_a_limit_is_kept_and_the_rest_follows_as_if_there_had_been_none(tmp_path: Path) -> None:
+    with filled_ledger(tmp_path / "whole") as whole, filled_ledger(tmp_path / "parts") as parts:
+        run(whole, load_world("pantry"), seed=0)
+        assert [run(parts, load_world("pantry"), seed=0, limit=limit) for limit in (1, 24, None)] == [1, 24, 35]
+        assert said(parts) == said(whole)
+
+
+def test_a_run_killed_after_a_claim_doubles_nothing_and_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    submit = queue.submit
+    with filled_ledger(tmp_path / "whole") as whole, filled_ledger(tmp_path / "killed") as killed:
+        run(whole, load_world("pantry"), seed=0)
+        for after, when in ((7, "before"), (13, "after")):
+            calls = itertools.count(1)
+
+            def dying(*arguments: Any, calls: Any = calls, after: int = after, when: str = when) -> queue.Stored:
+                last = next(calls) == after
+                if last and when == "before":
+                    raise Killed
+                stored = submit(*arguments)
+                if last:
+                    raise Killed
+                return stored
+
+            monkeypatch.setattr(queue, "submit", dying)
+            with pytest.raises(Killed):
+                run(killed, load_world("pantry"), seed=0)
+            monkeypatch.setattr(queue, "submit", submit)
+        assert run(killed, load_world("pantry"), seed=0) == 60 - 6 - 13
+        assert said(killed) == said(whole)
+
+
+def test_another_seed_brings_other_judgments(tmp_path: Path) -> None:
+    with filled_ledger(tmp_path / "a") as one, filled_ledger(tmp_path / "b") as other:
+        run(one, load_world("pantry"), seed=0)
+        run(other, load_world("pantry"), seed=1)
+        assert not set(said(one)) & set(said(other))
+
+
+def test_an_annotator_who_was_excluded_labels_nothing_more(tmp_path: Path) -> None:
+    with filled_ledger(tmp_path / "w") as ledger:
+        run(ledger, load_world("pantry"), seed=0, limit=12)
+
+        def exclude(session: Session) -> None:
+            row = session.get(Registered, "sim-03")
+            assert row is not None
+            row.active = False
+            session.add(row)
+
+        ledger.write(exclude)
+        assert run(ledger, load_world("pantry"), seed=0) == 48
+        assert Counter(who for _, who, *_ in said(ledger).values())["sim-03"] == 1
+
+
+def test_four_responses_are_ranked_in_full_and_mostly_as_gold_would(tmp_path: Path) -> None:
+    world = load_world("pantry")
+    with filled_ledger(tmp_path / "w", overlap=2, k=4) as ledger:
+        assert run(ledger, world, seed=0) == 40
+        right = []
+        with ledger.read() as session:
+            texts = {row.id: row.text for row in session.exec(select(Response))}
+            for label in queue.current_labels(session):
+                pair = session.get(Pair, label.pair_id)
+                assert pair is not None
+                prompt = session.get(Prompt, pair.prompt_id)
+                assert prompt is not None
+                assert sorted(i for place in label.ranking for i in place) == sorted(label.order_shown)
+                assert len(label.order_shown) == 4
+                first, last = (world.gold(prompt.text, texts[label.ranking[at][0]]) for at in (0, -1))
+                right.append(first > last)
+        assert np.mean(right) > 0.7
+
+
+def test_prompts_of_another_world_are_refused_with_its_name(tmp_path: Path) -> None:
+    with (
+        filled_ledger(tmp_path / "w") as ledger,
+        pytest.raises(BadInput, match="world travel: it cannot judge an answer to"),
+    ):
+        run(ledger, load_world(TRAVEL), seed=0)
+
+
+def test_reading_takes_people_seconds_and_spammers_less(tmp_path: Path) -> None:
+    with filled_ledger(tmp_path / "w", prompts=60, overlap=4) as ledger:
+        run(ledger, load_world("pantry"), seed=0)
+        spammers = {annotator.name for annotator in roster(0) if annotator.kind == "spammer"}
+        took: dict[bool, list[int]] = {True: [], False: []}
+        for _, who, _, _, active_ms in said(ledger).values():
+            assert isinstance(active_ms, int)
+            took[who in spammers].append(active_ms)
+        assert 5_000 < np.median(took[False]) < 40_000
+        assert np.median(took[True]) < 0.5 * np.median(took[False])
