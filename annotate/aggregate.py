@@ -199,4 +199,3 @@ def _with_texts(session: Session, page: Mapping[str, tuple[Label, ...]]) -> Iter
         responses.setdefault(pair_id, []).append(response)
     for pair in pairs:
         yield JudgedPair(pair, prompts[pair.prompt_id], tuple(responses[pair.id]), page[pair.id])
-    session.expunge_all()

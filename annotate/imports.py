@@ -4,16 +4,17 @@ What the rows mean is formats.py's business. Every vote becomes one label; the s
 """
 
 import time
-import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, get_args
+from uuid import UUID, uuid5
 
 from sqlmodel import Session, col, insert, select
 
 from annotate.errors import BadInput
-from annotate.formats import PARSERS, USED, Answer, Ballot, Kind, row_key
+from annotate.formats import PARSERS, USED, Answer, Ballot, Kind, Vote, row_key
 from annotate.groups import Groups
 from annotate.ledger import Ledger
 from annotate.messages import digest
@@ -25,7 +26,7 @@ from annotate.readers import Report, Row, read_rows
 from annotate.tables import Annotator, Label, Response
 
 BATCH = 1000
-_NAMESPACE = uuid.UUID("6f0a3a5e-2d0c-5a55-9c57-1b5b8f4f4a10")
+_NAMESPACE = UUID("6f0a3a5e-2d0c-5a55-9c57-1b5b8f4f4a10")
 
 
 def import_file(
@@ -74,7 +75,12 @@ class _Entry:
     key: str
     prompt_id: str = ""
     responses: tuple[str, ...] = ()
-    pair: CandidatePair | None = None
+    pair_id: str = ""
+
+    @cached_property
+    def uuids(self) -> list[str]:
+        """Of its labels: the same row always gets the same."""
+        return [str(uuid5(_NAMESPACE, f"{self.key}/{place}")) for place in range(len(self.ballot.votes))]
 
 
 class _Store:
@@ -120,29 +126,31 @@ class _Store:
             counts["identical_responses"] += len(set(texts)) < len(texts)
 
     def _store(self, session: Session, entries: list[_Entry]) -> tuple[int, int, list[tuple[_Entry, str]]]:
+        """Rows stored, labels stored, and rows refused with the reason."""
         entries, refused = self._refuse_strangers(session, entries)
+        known = existing(session, Label.uuid, [uuid for entry in entries for uuid in entry.uuids])
+        entries = [entry for entry in entries if self.kind == "pairs" or not known.issuperset(entry.uuids)]
         now = time.time()
         prompts = [NewPrompt(entry.ballot.prompt, entry.ballot.source or self.source) for entry in entries]
         placed = place_prompts(session, prompts, self.section, self.groups, now=now)
-        responses: dict[str, dict[str, Any]] = {}
+        responses: dict[str, Callable[[], dict[str, Any]]] = {}
         for entry, prompt in zip(entries, placed.ids, strict=True):
             entry.prompt_id = prompt
             entry.responses = response_ids(prompt, entry.ballot.answers)
             for identity, answer in zip(entry.responses, entry.ballot.answers, strict=True):
-                responses.setdefault(identity, self._response(identity, entry, answer, now))
+                responses.setdefault(identity, partial(self._response, identity, entry, answer, now))
         _insert_new(session, Response, Response.id, responses)
         candidates = {}
         for entry in entries:
-            entry.pair = self._candidate(entry)
-            candidates[entry.pair.id] = entry.pair
-        new_pairs = add_pairs(session, list(candidates.values()), seed=self.round)
+            candidate = self._candidate(entry)
+            entry.pair_id = candidate.id
+            candidates[entry.pair_id] = candidate
+        new_pairs = add_pairs(session, candidates.values(), seed=self.round)
         if self.kind == "pairs":
             return len(new_pairs), 0, refused
-        labels = {row["uuid"]: row for entry in entries for row in self._labels(entry, now)}
         _insert_new(session, Annotator, Annotator.id, self._annotators(entries, now))
-        fresh = _insert_new(session, Label, Label.uuid, labels)
-        stored = sum(any(uuid in fresh for uuid in self._uuids(entry)) for entry in entries)
-        return stored, len(fresh), refused
+        labels = {uuid: make for entry in entries for uuid, make in self._labels(entry, now) if uuid not in known}
+        return len(entries), len(_insert_new(session, Label, Label.uuid, labels)), refused
 
     def _refuse_strangers(
         self, session: Session, entries: list[_Entry]
@@ -161,15 +169,15 @@ class _Store:
         return kept, refused
 
     def _response(self, identity: str, entry: _Entry, answer: Answer, now: float) -> dict[str, Any]:
-        return Response(
-            id=identity,
-            prompt_id=entry.prompt_id,
-            text=answer.text,
-            model=answer.model,
-            sampling={},
-            source=entry.ballot.source or self.source,
-            created_at=now,
-        ).model_dump()
+        return {
+            "id": identity,
+            "prompt_id": entry.prompt_id,
+            "text": answer.text,
+            "model": answer.model,
+            "sampling": {},
+            "source": entry.ballot.source or self.source,
+            "created_at": now,
+        }
 
     def _candidate(self, entry: _Entry) -> CandidatePair:
         return CandidatePair(
@@ -182,34 +190,35 @@ class _Store:
             source=entry.ballot.source or self.source,
         )
 
-    def _annotators(self, entries: list[_Entry], now: float) -> dict[str, dict[str, Any]]:
+    def _annotators(self, entries: list[_Entry], now: float) -> dict[str, Callable[[], dict[str, Any]]]:
         names = sorted({vote.annotator for entry in entries for vote in entry.ballot.votes})
-        return {name: Annotator(id=name, kind="imported", created_at=now).model_dump() for name in names}
+        shared = {"role": "annotator", "kind": "imported", "active": True, "created_at": now}
+        return {name: partial(dict[str, Any], id=name, **shared) for name in names}
 
-    def _uuids(self, entry: _Entry) -> list[str]:
-        return [str(uuid.uuid5(_NAMESPACE, f"{entry.key}/{place}")) for place in range(len(entry.ballot.votes))]
+    def _labels(self, entry: _Entry, now: float) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+        for identity, vote in zip(entry.uuids, entry.ballot.votes, strict=True):
+            yield identity, partial(self._label, identity, entry, vote, now)
 
-    def _labels(self, entry: _Entry, now: float) -> Iterator[dict[str, Any]]:
-        assert entry.pair is not None, "labels come after their pair"
-        for identity, vote in zip(self._uuids(entry), entry.ballot.votes, strict=True):
-            acceptable = dict(zip(entry.responses, vote.acceptable, strict=False))
-            said = {f"acceptable {response}": flag for response, flag in acceptable.items() if flag is not None}
-            yield Label(
-                uuid=identity,
-                pair_id=entry.pair.id,
-                annotator_id=vote.annotator,
-                ranking=[[entry.responses[place] for place in tied] for tied in vote.ranking],
-                strength=vote.strength,
-                both_bad=len(said) == len(entry.responses) and not any(said.values()),
-                criteria=said,
-                rationale=vote.rationale,
-                edited={},
-                flags=[],
-                active_ms=vote.active_ms,
-                order_shown=[entry.responses[place] for place in vote.shown],
-                source="import",
-                created_at=now if vote.submitted_at is None else vote.submitted_at,
-            ).model_dump()
+    def _label(self, identity: str, entry: _Entry, vote: Vote, now: float) -> dict[str, Any]:
+        acceptable = dict(zip(entry.responses, vote.acceptable, strict=False))
+        said = {f"acceptable {response}": flag for response, flag in acceptable.items() if flag is not None}
+        return {
+            "uuid": identity,
+            "pair_id": entry.pair_id,
+            "annotator_id": vote.annotator,
+            "ranking": [[entry.responses[place] for place in tied] for tied in vote.ranking],
+            "strength": vote.strength,
+            "both_bad": len(said) == len(entry.responses) and not any(said.values()),
+            "criteria": said,
+            "rationale": vote.rationale,
+            "edited": {},
+            "flags": [],
+            "active_ms": vote.active_ms,
+            "order_shown": [entry.responses[place] for place in vote.shown],
+            "retracted": False,
+            "source": "import",
+            "created_at": now if vote.submitted_at is None else vote.submitted_at,
+        }
 
 
 def response_ids(prompt: str, answers: Iterable[Answer]) -> tuple[str, ...]:
@@ -243,13 +252,15 @@ def _ballots(path: Path, kind: Kind, keep_going: bool) -> Iterator[tuple[Row, Ba
         yield row, None
 
 
-def _insert_new(session: Session, table: Any, key: Any, rows: dict[str, dict[str, Any]]) -> set[str]:
-    """Insert the rows whose key is not there yet; returns their keys."""
-    known = existing(session, key, rows)
-    fresh = {identity: row for identity, row in rows.items() if identity not in known}
+def _insert_new(session: Session, table: Any, key: Any, rows: Mapping[str, Callable[[], dict[str, Any]]]) -> set[str]:
+    """Make and insert the rows whose key is not there yet; returns their keys."""
+    fresh = rows.keys() - existing(session, key, rows)
     if fresh:
-        session.execute(insert(table), list(fresh.values()))
-    return set(fresh)
+        # Plain rows into the plain table: a model instance a row would cost ten times the insert.
+        session.connection().execute(
+            insert(table.__table__), [rows[identity]() for identity in rows if identity in fresh]
+        )
+    return fresh
 
 
 def _open_round(ledger: Ledger) -> int:

@@ -20,7 +20,8 @@ from annotate.aggregate import JudgedPair, SnapshotSection, Totals, comparisons,
 from annotate.errors import BadInput
 from annotate.ledger import Ledger
 from annotate.preference import Preference, Split
-from annotate.quality import Agreement, summary
+from annotate.quality import Agreement, agreement_interval, summary
+from annotate.statistics import Interval
 from annotate.tables import Annotator
 
 __all__ = ["SnapshotSection", "freeze", "labels_in"]
@@ -86,6 +87,7 @@ class _Counts:
         self.rounds = Counter[str]()
         self.annotators: dict[str, str] = {}
         self.outcomes: list[list[int]] = []
+        self.groups: list[str] = []
 
     def add(self, preference: Preference) -> None:
         self.preferences += 1
@@ -99,7 +101,9 @@ class _Counts:
         self.votes += len(judged.labels)
         self.split_votes[judged.prompt.split] += len(judged.labels)
         self.annotators.update((label.annotator_id, kinds[label.annotator_id]) for label in judged.labels)
-        self.outcomes += [two.outcomes for two in comparisons(judged)]
+        for two in comparisons(judged):
+            self.outcomes.append(two.outcomes)
+            self.groups.append(judged.prompt.group)
 
 
 class _Files:
@@ -188,10 +192,10 @@ def _card(
         "agreement": {
             "pairs_with_two_votes": figures.items_with_two,
             "raw": _number(figures.raw),
+            "mean_over_pairs": _interval(agreement_interval(counts.outcomes, counts.groups, seed=0)),
             "raw_without_ties": _number(figures.raw_without_ties),
             "krippendorff_alpha": _number(figures.alpha),
-            "ceiling": _number(figures.ceiling.mean),
-            "ceiling_interval": [_number(figures.ceiling.low), _number(figures.ceiling.high)],
+            "ceiling": _interval(figures.ceiling),
         },
         "warnings": _warnings(counts, figures),
         "sha256": {path.name: _sha256(path) for path in sorted(out.glob("*.jsonl"))},
@@ -243,6 +247,10 @@ def _sha256(path: Path) -> str:
 
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _interval(figure: Interval) -> dict[str, float | None]:
+    return {"mean": _number(figure.mean), "low": _number(figure.low), "high": _number(figure.high)}
 
 
 def _number(value: float) -> float | None:
