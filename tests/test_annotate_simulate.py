@@ -189,6 +189,24 @@ def test_calibration_does_not_depend_on_the_unit_of_gold() -> None:
         assert other.temperature == pytest.approx(one.temperature)
 
 
+def test_a_coarse_gold_gets_annotators_as_sharp_as_can_be() -> None:
+    """Gold cannot tell every second pair apart, so 70% is just out of this roster's reach."""
+
+    class Coarse:
+        name = "coarse"
+
+        def prompts(self, n: int, seed: int) -> list[str]:
+            return [f"p{i}" for i in range(n)]
+
+        def demonstrations(self, n: int, seed: int) -> list[tuple[str, str]]:
+            return [(f"p{i}", "x" if i % 4 else "y") for i in range(n)]
+
+        def gold(self, prompt: str, response: str) -> float:
+            return float(response == "y")
+
+    assert 0.65 < calibrate(Coarse(), roster(0), 0).agreement < 0.699
+
+
 @pytest.mark.parametrize(("levels", "complaint"), [(1, "does not vary"), (20, "even without noise")])
 def test_a_gold_that_cannot_carry_the_agreement_is_refused(levels: int, complaint: str) -> None:
     """19 of 20 demonstrations share one value, so nine pairs in ten are coin flips to every annotator."""
