@@ -35,7 +35,7 @@ class SnapshotSection(BaseModel):
 
 @dataclass(frozen=True)
 class JudgedPair:
-    """A pair with its prompt, its responses in canonical order, and the effective labels on it, oldest first."""
+    """A pair with its prompt, its responses in canonical order, and the effective labels on it, by uuid."""
 
     pair: Pair
     prompt: Prompt
@@ -65,7 +65,7 @@ def judged_pairs(session: Session, round: int | None = None) -> Iterator[JudgedP
     pages = groupby(current_labels(session, up_to=round, by_pair=True), key=lambda label: label.pair_id)
     page: dict[str, tuple[Label, ...]] = {}
     for pair, labels in pages:
-        page[pair] = tuple(labels)
+        page[pair] = tuple(sorted(labels, key=lambda label: label.uuid))  # no clock decides the order
         if len(page) == PAGE:
             yield from _with_texts(session, page)
             page = {}

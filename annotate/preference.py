@@ -95,7 +95,11 @@ def read_preferences(path: Path) -> Iterator[Preference]:
 
     Raises BadInput naming the file and line when a row is not a preference.
     """
-    with path.open(encoding="utf-8") as file:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise BadInput(f"cannot be read ({error.strerror})", where=str(path), next="Run: trueloop snapshot") from error
+    with file:
         for number, line in enumerate(file, 1):
             try:
                 yield Preference.model_validate_json(line)
