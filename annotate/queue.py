@@ -120,8 +120,8 @@ def claim(
     until = at + lease_seconds
 
     def run(session: Session) -> list[Task]:
-        who = slots.person(session, annotator_id)
-        tasks = slots.lease(session, slots.held(session, annotator_id, n), annotator_id, now=at, until=until)
+        who = slots.person(session, annotator_id, at)
+        tasks = slots.lease(session, slots.held(session, who, n), annotator_id, now=at, until=until)
         # Two slots of one pair may lie side by side: what was leased is looked at before the next ones are.
         while len(tasks) < n:
             found = slots.find_expired(session, who, at, n - len(tasks))
@@ -149,7 +149,7 @@ def submit(ledger: Ledger, annotator_id: str, judgment: Judgment, *, now: float 
     at = time.time() if now is None else now
 
     def run(session: Session) -> Stored:
-        slots.person(session, annotator_id)
+        slots.person(session, annotator_id, at)
         slot = _slot(session, judgment.slot)
         label = _label(session, annotator_id, judgment, slot.pair_id, at)
         known = session.get(Label, judgment.uuid)
@@ -180,7 +180,7 @@ def revise(ledger: Ledger, annotator_id: str, old: str, judgment: Judgment, *, n
     at = time.time() if now is None else now
 
     def run(session: Session) -> Stored:
-        slots.person(session, annotator_id)
+        slots.person(session, annotator_id, at)
         before = _own_label(session, annotator_id, old)
         if before.skip_reason is not None or before.slot_id != judgment.slot:
             raise Conflict("only a judgment of the same task can be revised", where=f"label {old}")
@@ -211,7 +211,7 @@ def undo(
     at = time.time() if now is None else now
 
     def run(session: Session) -> Task:
-        slots.person(session, annotator_id)
+        slots.person(session, annotator_id, at)
         label = _own_label(session, annotator_id, uuid)
         if label.retracted or label.slot_id is None:
             raise Conflict("this cannot be undone", where=f"label {uuid}")
@@ -248,7 +248,7 @@ def skip(ledger: Ledger, annotator_id: str, slot: int, uuid: str, reason: str, *
         raise BadInput("a skip has a uuid, a slot and a reason of 1 to 500 characters") from error
 
     def run(session: Session) -> Stored:
-        slots.person(session, annotator_id)
+        slots.person(session, annotator_id, at)
         row = _slot(session, asked.slot)
         label = _label(session, annotator_id, asked, row.pair_id, at)
         known = session.get(Label, asked.uuid)
@@ -275,10 +275,11 @@ def renew(
 
     Raises Conflict when they hold none of them any more, NotFound and NotAllowed as `claim` does.
     """
-    until = (time.time() if now is None else now) + lease_seconds
+    at = time.time() if now is None else now
+    until = at + lease_seconds
 
     def run(session: Session) -> float:
-        slots.person(session, annotator_id)
+        slots.person(session, annotator_id, at)
         if not slots.renew(session, held, annotator_id, until):
             raise Conflict("none of these tasks is yours any more", next="Claim new ones")
         return until

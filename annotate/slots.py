@@ -49,11 +49,16 @@ class Task(BaseModel):
 
 
 class Person(NamedTuple):
-    """Who asks, and from which priority on an open slot may be for them."""
+    """Who asks, and from which priority on an open slot may be for them, as of so many batches of pairs.
+
+    holds: whether slots are leased to them. expired: whether any lease at all has run out.
+    """
 
     id: str
     start: int
     batches: int
+    holds: bool
+    expired: bool
 
 
 def add_pairs(
@@ -79,30 +84,35 @@ def add_pairs(
     return added
 
 
-def person(session: Session, annotator_id: str) -> Person:
+def person(session: Session, annotator_id: str, now: float) -> Person:
     """The annotator, whose claims wait for each other from here on.
 
     Raises NotFound when there is none of that name, NotAllowed when they may not label any more.
     """
     connection = session.connection()
     query = _PERSON_LOCKED if connection.dialect.name == "postgresql" else _PERSON
-    row = connection.execute(query, {"who": annotator_id}).first()
+    row = connection.execute(query, {"who": annotator_id, "now": now}).first()
     if row is None:
         raise NotFound("there is no such annotator", where=annotator_id)
     if not row.active:
         raise NotAllowed("this annotator does not label any more", where=annotator_id)
     batches = row.batches or 0
     # Pairs added since the cursor was written may have come in anywhere.
-    return Person(annotator_id, row.priority if row.seen == batches else FIRST, batches)
+    start = row.priority if row.seen == batches else FIRST
+    return Person(annotator_id, start, batches, bool(row.holds), bool(row.expired))
 
 
-def held(session: Session, annotator_id: str, most: int) -> list[int]:
+def held(session: Session, who: Person, most: int) -> list[int]:
     """Slots leased to this person, run out or not, longest held first."""
-    return list(session.connection().execute(_HELD, {"who": annotator_id, "most": most}).scalars())
+    if not who.holds:
+        return []
+    return list(session.connection().execute(_HELD, {"who": who.id, "most": most}).scalars())
 
 
 def find_expired(session: Session, who: Person, now: float, most: int) -> list[int]:
     """Slots of pairs new to this person whose lease ran out, one a pair; empty when there are none."""
+    if not who.expired:
+        return []
     connection = session.connection()
     query = _EXPIRED_LOCKED if connection.dialect.name == "postgresql" else _EXPIRED
     return _one_a_pair(connection.execute(query, {"who": who.id, "now": now, "most": most}).all())
@@ -252,14 +262,18 @@ def _locking(query: str) -> TextClause:
 
 
 _FIND_PERSON = (
-    "SELECT annotator.active, queue_cursor.priority, queue_cursor.batches AS seen, queue_state.batches "
+    "SELECT annotator.active, queue_cursor.priority, queue_cursor.batches AS seen, queue_state.batches, "
+    "EXISTS (SELECT 1 FROM slot WHERE annotator_id = :who AND state = 'leased') AS holds, "
+    "EXISTS (SELECT 1 FROM slot WHERE state = 'leased' AND lease_until < :now) AS expired "
     "FROM annotator LEFT JOIN queue_cursor ON queue_cursor.annotator_id = annotator.id "
     "LEFT JOIN queue_state ON queue_state.id = 1 WHERE annotator.id = :who"
 )
 _PERSON = text(_FIND_PERSON)
 _PERSON_LOCKED = text(f"{_FIND_PERSON} FOR NO KEY UPDATE OF annotator")
 
-_HELD = text("SELECT id FROM slot WHERE annotator_id = :who AND state = 'leased' ORDER BY claimed_at, id LIMIT :most")
+_HELD = text(
+    "SELECT id FROM slot WHERE annotator_id = :who AND state = 'leased' ORDER BY claimed_at, priority, id LIMIT :most"
+)
 
 _UNSEEN = (
     "NOT EXISTS (SELECT 1 FROM slot AS mine WHERE mine.pair_id = slot.pair_id AND mine.annotator_id = :who) "

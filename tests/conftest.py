@@ -7,14 +7,17 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from annotate.messages import as_messages
 from annotate.preference import Preference, write_preferences
+
+if TYPE_CHECKING:
+    from annotate.ledger import Ledger
 
 WORDS = ["salt", "water", "bread", "oven", "heat", "stir", "slice", "onion", "pepper", "simmer", "taste", "serve"]
 
@@ -60,3 +63,42 @@ def make_snapshot(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pat
         return folder
 
     return make
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> "Iterator[Ledger]":
+    """An empty ledger in SQLite, as a workspace has it."""
+    from annotate.ledger import Ledger
+
+    with Ledger.open(f"sqlite:///{tmp_path / 'labels.db'}") as ledger:
+        yield ledger
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> "Iterator[Callable[[], str]]":
+    """Makes empty PostgreSQL databases and returns their URLs; skips where no server is installed."""
+    from ledgers import PostgresServer
+
+    try:
+        server = PostgresServer()
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    yield server.database
+    server.stop()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database, once in SQLite and once in PostgreSQL."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'labels.db'}"
+    return request.getfixturevalue("postgres_server")()
+
+
+@pytest.fixture
+def any_ledger(database_url: str) -> "Iterator[Ledger]":
+    """An empty ledger, once in SQLite and once in PostgreSQL."""
+    from annotate.ledger import Ledger
+
+    with Ledger.open(database_url) as ledger:
+        yield ledger

@@ -1,0 +1,100 @@
+"""For the tests of the store: ledgers filled with pairs, and a private PostgreSQL server. Holds no tests itself."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import psycopg
+from sqlmodel import Session
+
+from annotate import queue
+from annotate.ledger import Ledger
+from annotate.pairs import CandidatePair
+from annotate.tables import Prompt, Response
+
+
+def fill(
+    ledger: Ledger,
+    pairs: int,
+    *,
+    overlap: int = 1,
+    k: int = 2,
+    round: int = 1,
+    seed: int = 11,
+    annotators: Sequence[str] = ("ann", "bob", "cid"),
+) -> list[str]:
+    """Store so many prompts with k responses and one pair each, and the annotators; returns the pairs' ids."""
+
+    def run(session: Session) -> list[str]:
+        for name in annotators:
+            queue.register(session, name)
+        candidates = []
+        for number in range(pairs):
+            prompt = f"prompt-{round}-{number}"
+            message = {"role": "user", "content": f"Question {number}?"}
+            session.add(
+                Prompt(
+                    id=prompt, messages=[message], text=message["content"], group=prompt, split="train", created_at=0
+                )
+            )
+            session.flush()
+            responses = tuple(f"{prompt}-{place}" for place in range(k))
+            session.add_all(
+                Response(id=one, prompt_id=prompt, text=f"Answer {one}", sampling={}, created_at=0) for one in responses
+            )
+            candidates.append(CandidatePair(prompt, responses, round, propensity=1.0, overlap=overlap))
+        session.flush()
+        return queue.add_pairs(session, candidates, seed=seed)
+
+    return ledger.write(run)
+
+
+def judgment(task: queue.Task, uuid: str, **fields: object) -> queue.Judgment:
+    """The judgment that ranks a task's responses as they are shown."""
+    ranking = [[response.id] for response in task.responses]
+    return queue.Judgment.model_validate({"uuid": uuid, "slot": task.slot, "ranking": ranking, **fields})
+
+
+class PostgresServer:
+    """A PostgreSQL server of one's own on a Unix socket, made in a temporary directory and gone after `stop`."""
+
+    def __init__(self) -> None:
+        found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[4]))
+        if not found:
+            raise FileNotFoundError("PostgreSQL is not installed (Debian: apt-get install postgresql)")
+        self._bin = found[-1].parent
+        self._folder = Path(tempfile.mkdtemp(prefix="pg-"))  # a socket's path has 107 characters at most
+        self._count = 0
+        self._as_user: list[str] = []
+        if os.geteuid() == 0:  # the server refuses to run as root
+            shutil.chown(self._folder, "postgres")
+            self._as_user = ["runuser", "-u", "postgres", "--"]
+        self._run("initdb", "-D", f"{self._folder}/data", "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8")
+        options = f"-k {self._folder} -c listen_addresses='' -c fsync=off -c max_connections=60"
+        self._run("pg_ctl", "-D", f"{self._folder}/data", "-l", f"{self._folder}/log", "-w", "-o", options, "start")
+
+    def database(self) -> str:
+        """The URL of a new, empty database."""
+        self._count += 1
+        name = f"test_{self._count}"
+        with psycopg.connect(host=str(self._folder), user="postgres", autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+        return f"postgresql+psycopg://postgres@/{name}?host={self._folder}"
+
+    def stop(self) -> None:
+        """End the server and delete all it had."""
+        self._run("pg_ctl", "-D", f"{self._folder}/data", "-m", "immediate", "-w", "stop")
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        subprocess.run(
+            [*self._as_user, str(self._bin / program), *arguments],
+            check=True,
+            cwd="/",
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+        )
