@@ -1,7 +1,7 @@
 """Scores responses with a reward model of either kind, in memory or file to file.
 
-How each kind computes its scores is in reward/head.py and reward/finetune.py; both write `reward.json` into a folder
-that is whole in itself, and both give calibrated nats: sigmoid of a difference is the probability to be preferred.
+How each kind computes its scores is in reward/head.py and reward/finetune.py; both save a folder that is whole in
+itself, and both give nats of preference.
 """
 
 import gzip
@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -42,23 +42,19 @@ def load_scorer(path: Path) -> Scorer:
     """
     if not path.is_dir():
         raise NotFound("there is no reward model here", where=str(path), next="Run: trueloop status")
-    try:
-        kind = json.loads((path / "reward.json").read_text(encoding="utf-8"))["kind"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadModel(
-            "the folder holds no reward model: its reward.json is missing or damaged",
-            where=str(path),
-            next="Run: trueloop reward",
-        ) from error
-    if kind == "head":
-        from reward.head import load_head
+    if (path / "head.json").is_file():
+        from reward.head import Head
 
-        return cast(Scorer, load_head(path))
-    if kind == "finetune":
+        return Head.load(path)
+    if (path / "reward.json").is_file():
         from reward.finetune import load_finetuned
 
         return load_finetuned(path)
-    raise BadModel(f"reward models of kind {kind!r} are not known here", where=str(path), next="Upgrade Trueloop")
+    raise BadModel(
+        "the folder holds no reward model: there is neither head.json nor reward.json",
+        where=str(path),
+        next="Run: trueloop reward",
+    )
 
 
 def score_file(file: Path, reward_path: Path, out: Path, progress: Progress = silent) -> int:

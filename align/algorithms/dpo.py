@@ -7,7 +7,7 @@ model, which is the reference too; with LoRA that is the same model with the ada
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -209,13 +209,13 @@ def _trainer_class() -> Any:
                 "fused_lm_head": True,
             }
             chosen_B, rejected_B = model(**batch).log_probs.sum(1).chunk(2)
-            reference: Any = self.ref_model
+            policy, reference = cast(Any, self.model), cast(Any, self.ref_model)
             with torch.no_grad():
                 if reference is not None:
                     reference_2B_T = reference(**batch).log_probs
                 else:
-                    with self.accelerator.unwrap_model(self.model).disable_adapter():
-                        reference_2B_T = self.model(**batch).log_probs
+                    with self.accelerator.unwrap_model(policy).disable_adapter():
+                        reference_2B_T = policy(**batch).log_probs
             chosen_ref_B, rejected_ref_B = reference_2B_T.sum(1).chunk(2)
             return chosen_B - chosen_ref_B, rejected_B - rejected_ref_B, chosen_B, rejected_B
 
