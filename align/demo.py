@@ -75,7 +75,7 @@ def row_of(loop: Loop, number: int) -> dict[str, Any]:
     snapshot = loop.ledger.latest("snapshot", number)
     assert evaluation and promotion and snapshot, f"round {number} is whole"
     before = loop.ledger.latest("snapshot", number - 1) if number > 1 else None
-    labels = int(snapshot.metrics["labels"]) - (int(before.metrics["labels"]) if before else 0)
+    labels = int(snapshot.metrics["votes"]) - (int(before.metrics["votes"]) if before else 0)
     metrics = evaluation.metrics
     return {
         "round": number,

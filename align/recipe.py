@@ -142,7 +142,7 @@ def parse_recipe(fields: dict[str, Any], overrides: list[str] | None = None, *, 
         return Recipe.model_validate(fields)
     except ValidationError as error:
         raise BadRecipe(
-            "; ".join(_explain(problem, fields) for problem in error.errors()[:3]),
+            "; ".join(_explain(problem) for problem in error.errors()[:3]),
             where=where,
             next="Run: trueloop recipe",
         ) from error
@@ -234,26 +234,26 @@ def _override(fields: dict[str, Any], override: str) -> None:
     fields[names[-1]] = value
 
 
-def _explain(problem: Any, fields: dict[str, Any]) -> str:
-    # pydantic puts the kind of a discriminated section into the path; people do not write it there.
-    kinds = {str(section["kind"]) for section in fields.values() if isinstance(section, dict) and "kind" in section}
-    names = [str(part) for index, part in enumerate(problem["loc"]) if not (index == 1 and str(part) in kinds | _KINDS)]
+def _explain(problem: Any) -> str:
+    location = [str(part) for part in problem["loc"]]
+    kind = _KINDS.get((location[0], location[1])) if len(location) > 1 else None
+    names = [location[0], *location[2:]] if kind else location  # people do not write the kind into the path
     path = ".".join(names) or "recipe"
     if problem["type"] == "extra_forbidden":
-        valid = field_paths()
-        sections = sorted({one.split(".")[0] for one in valid})
-        siblings = [one for one in valid if one.startswith(path.rpartition(".")[0] + ".")]
-        near = difflib.get_close_matches(path, siblings or sections, n=1, cutoff=0.5)
-        near = near or difflib.get_close_matches(path, valid + sections, n=1, cutoff=0.4)
+        if kind:
+            valid = field_paths(kind, f"{names[0]}.")
+        else:
+            valid = [one for one in field_paths() if one.startswith(path.rpartition(".")[0])]
+        near = difflib.get_close_matches(path, [*valid, *Recipe.model_fields], n=1, cutoff=0.5)
         return f"there is no field '{path}'" + (f", did you mean '{near[0]}'?" if near else "")
     if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
         return f"{path}.kind: {problem['msg']}"
     return f"{path}: {problem['msg']}, found {problem['input']!r:.60}"
 
 
-_KINDS = {
-    str(tag)
-    for union in (RewardSection, PolicySection)
+_KINDS: dict[tuple[str, str], type[BaseModel]] = {
+    (section, str(tag)): member
+    for section, union in (("reward", RewardSection), ("referee", RewardSection), ("policy", PolicySection))
     for member in get_args(get_args(union)[0])
     for tag in get_args(member.model_fields["kind"].annotation)
 }

@@ -56,7 +56,7 @@ def _summary(latest: dict[tuple[int, str], Artifact], rounds: list[int], champio
         rows.append(
             [
                 number,
-                latest[number, "snapshot"].metrics.get("labels"),
+                latest[number, "snapshot"].metrics.get("votes"),
                 f'<b class="{verdict}">{escape(verdict)}</b>',
                 *(_cell(evaluation, name) for name in ("win_rate", "gold_win_rate", "win_rate_champion")),
                 *(as_cell(evaluation.get(name)) for name in ("kl", "length", "length_sft", "prompts")),

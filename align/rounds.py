@@ -95,6 +95,9 @@ class Loop:
 
     def __init__(self, workspace: Workspace, ledger: Ledger, recipe: Recipe, progress: Progress = silent) -> None:
         self.workspace, self.ledger, self.recipe, self.progress = workspace, ledger, recipe, progress
+        if recipe.sft.model == "tiny":
+            # More threads only wait for each other on so small a model, and would make results depend on the machine.
+            os.environ.setdefault("OMP_NUM_THREADS", "1")
 
     def advance(self, until: str | None = None, *, on_stage: Callable[[int, str], None] | None = None) -> Advanced:
         """Run what is missing, round after round, until labels are missing or stage `until` stands.
