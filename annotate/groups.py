@@ -92,10 +92,10 @@ class Groups:
         candidates = sorted({i for key in self._bands(mark) for i in self._buckets.get(key, ())})
         if candidates:
             likeness = (self._signatures[candidates] == mark).mean(axis=1)
-            # The estimate is off by about 0.03: only the best few are compared exactly.
-            best = np.argsort(-likeness, kind="stable")[:5]
+            # The estimate is off by up to 0.1 (three standard errors): those that may be near are compared exactly.
+            best = [i for i in np.argsort(-likeness, kind="stable")[:32] if likeness[i] >= self.threshold - 0.1]
             exact = [(jaccard(hashes, shingles(self._texts[candidates[i]])), -candidates[i]) for i in best]
-            closest, index = max(exact)
+            closest, index = max(exact, default=(0.0, 0))
             if closest >= self.threshold:
                 return self.ids[-index], closest
         self._add(group, text, mark)

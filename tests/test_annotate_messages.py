@@ -28,11 +28,13 @@ def test_messages_survive_the_way_to_dicts_and_back(turns):
     assert json.loads(json.dumps(to_dicts(as_messages(turns)))) == turns
 
 
-@pytest.mark.parametrize(
-    "value",
-    [None, 3, {}, {"role": "user", "content": "x"}, b"text", [], ["Hi"], [{"role": "user"}], [{"content": "x"}]]
-    + [[{"role": "human", "content": "x"}], [{"role": "user", "content": 3}], [{"role": "user", "content": None}]],
-)
+NO_CONVERSATIONS = [
+    *(None, 3, {}, {"role": "user", "content": "x"}, b"text", [], ["Hi"], [{"role": "user"}], [{"content": "x"}]),
+    *([{"role": "human", "content": "x"}], [{"role": "user", "content": 3}], [{"role": "user", "content": None}]),
+]
+
+
+@pytest.mark.parametrize("value", NO_CONVERSATIONS)
 def test_what_is_no_conversation_is_refused(value):
     with pytest.raises(BadInput):
         as_messages(value)
@@ -54,7 +56,7 @@ def test_where_one_turn_ends_and_the_next_begins_matters():
 def test_parts_that_are_not_text_are_left_out_of_the_text():
     parts = [
         {"type": "text", "text": "Look: "},
-        {"type": "image", "path": "cat.png"},
+        {"type": "image", "path": "c.png"},
         {"type": "text", "text": "a cat"},
     ]
     messages = as_messages([{"role": "user", "content": parts}])
