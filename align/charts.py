@@ -25,8 +25,8 @@ class Interval(NamedTuple):
     group: int = 0
 
 
-def line_chart(title: str, series: Sequence[Series], unit: str = "") -> str:
-    """Lines over steps, with the y axis cut to the data. Empty when there is nothing to draw."""
+def line_chart(title: str, series: Sequence[Series], unit: str = "", axis: str = "step") -> str:
+    """Lines over steps (or another axis), with the y axis cut to the data. Empty when there is nothing to draw."""
     drawn = [one for one in series if len(one.x) > 1]
     if not drawn:
         return ""
@@ -48,7 +48,7 @@ def line_chart(title: str, series: Sequence[Series], unit: str = "") -> str:
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - 8}" y1="{down}" y2="{down}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{float(down) + 3.5:.1f}" text-anchor="end">{_number(value)}</text>')
     parts.append(f'<text x="{LEFT}" y="{HEIGHT - 6}">{_number(left)}</text>')
-    parts.append(f'<text x="{WIDTH - 8}" y="{HEIGHT - 6}" text-anchor="end">step {_number(right)}</text>')
+    parts.append(f'<text x="{WIDTH - 8}" y="{HEIGHT - 6}" text-anchor="end">{axis} {_number(right)}</text>')
     for index, one in enumerate(drawn):
         points = " ".join(place(x, y) for x, y in zip(one.x, one.y, strict=True))
         parts.append(

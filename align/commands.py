@@ -61,7 +61,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     if arguments.json:
         show_json({"ok": not failed, "checks": [one._asdict() for one in findings]})
     else:
-        rows = [("ok" if one.ok else "MEND", one.what, one.found, one.next) for one in findings]
+        rows = [("ok" if one.ok else "MEND", one.what, one.found, "" if one.ok else one.next) for one in findings]
         show_table("", ("", "check", "found", "next"), rows)
     return 1 if failed else 0
 

@@ -48,7 +48,7 @@ class DemonstrationsSection(Section):
 class GenerateSection(Section):
     """What the champion is asked at the start of a round, and how it samples."""
 
-    prompts: int = Field(default=192, ge=1)
+    prompts: int = Field(default=128, ge=1)
     """Prompts a round."""
     validation_share: float = Field(default=0.2, ge=0, lt=1)
     """Share of them from the validation split, whose labels train the referee alone."""

@@ -10,18 +10,28 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from sqlmodel import select
+
 from align.charts import Interval, Series, interval_chart, line_chart
 from align.terminal import as_cell
 from annotate.ledger import Ledger
 from annotate.messages import as_messages, last_text
-from annotate.tables import Artifact
+from annotate.tables import Artifact, ArtifactParent
 from annotate.workspace import Workspace
 
 SAMPLES = 8
 CURVES = {
-    "sft": (("loss", "nats a token"), ("eval_loss", "nats a token")),
-    "policy": (("reward", "reward model's units"), ("kl", "nats"), ("length", "tokens"), ("loss", ""), ("margin", "")),
+    "sft": {"loss": "nats a token"},
+    "policy": {
+        "held_out_reward": "by the optimised reward model",
+        "held_out_kl": "nats a response",
+        "held_out_tokens": "tokens a response",
+        "entropy": "nats a token",
+        "rewards/margins": "nats",
+        "logps/chosen": "nats; may fall too while the margin grows",
+    },
 }
+"""Which columns of metrics.jsonl are drawn, with their units; a column that an algorithm does not write is left out."""
 
 
 def write_report(workspace: Workspace, ledger: Ledger) -> Path:
@@ -99,14 +109,26 @@ def _reward_cards(workspace: Workspace, latest: dict[tuple[int, str], Artifact],
                 metrics = latest[number, stage].metrics
                 cells = [as_cell(metrics.get(name)) for name in ("length_only", "ceiling", "ece", "pairs")]
                 rows.append([number, stage, _cell(metrics, "accuracy"), *cells])
-    return "<h2>Reward models</h2>" + _table(header, rows) if rows else ""
+    if not rows:
+        return ""
+    folder = workspace.path / latest[rounds[-1], "reward"].path
+    return "<h2>Reward models</h2>" + _table(header, rows) + f'<div class="charts">{_reliability(folder)}</div>'
+
+
+def _reliability(folder: Path) -> str:
+    """How often the reward model was right, by how sure it was; on the dotted line it knows what it knows."""
+    path = folder / "report.json"
+    bins = json.loads(path.read_text(encoding="utf-8"))["reliability"] if path.is_file() else []
+    sure = [one["confidence"] for one in bins]
+    drawn = [Series("right", sure, [one["accuracy"] for one in bins]), Series("as sure as right", sure, sure)]
+    return line_chart("reliability of the last reward model", drawn, "share right over confidence", axis="confidence")
 
 
 def _curves(workspace: Workspace, latest: dict[tuple[int, str], Artifact], rounds: list[int]) -> str:
     charts = []
     for stage, names in CURVES.items():
         stages = [(number, latest[number, stage]) for number in (0, *rounds) if (number, stage) in latest]
-        for name, unit in names:
+        for name, unit in names.items():
             series = []
             for number, made in stages:
                 points = list(_points(workspace.path / made.path / "metrics.jsonl", name))
@@ -148,14 +170,17 @@ def _samples(workspace: Workspace, evaluation: Artifact) -> str:
 
 
 def _first(row: dict[str, Any], model: str) -> str:
-    texts = row["responses"][model]
-    return str(texts[0] if isinstance(texts, list) else texts)
+    return str(row["models"][model]["responses"][0])
 
 
 def _lineage(ledger: Ledger, made: list[Artifact], champion: str) -> str:
+    with ledger.read() as session:
+        edges = [(edge.artifact_id, edge.parent_id) for edge in session.exec(select(ArtifactParent))]
+    stages = {one.id: one.stage for one in made}
     rows = []
     for one in made:
-        parents = " ".join(f'<a href="#{parent}">{parent[:8]}</a>' for parent in ledger.parents(one.id))
+        from_ = [parent for artifact, parent in edges if artifact == one.id]
+        parents = " ".join(f'<a href="#{parent}" title="{parent}">{stages[parent]}</a>' for parent in sorted(from_))
         mark = " <b>champion</b>" if one.id == champion else ""
         identity = f'<code id="{one.id}">{one.id}</code>{mark}'
         rows.append(

@@ -35,7 +35,7 @@ class PromptsSection(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    count: int = Field(default=1500, ge=1)
+    count: int = Field(default=2880, ge=1)
     """How many prompts to take from the world; files are taken whole."""
     split: tuple[float, float, float] = (0.70, 0.15, 0.15)
     """Shares of train, validation and test; a group keeps the split it once got."""
