@@ -18,6 +18,7 @@ from annotate.auth import NotSignedIn, Person, Role, identify
 from annotate.ledger import Ledger
 
 COOKIE = "trueloop_session"
+MAX_BODY_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,8 @@ class Guard:
         if rule is None:
             allowed = ", ".join(sorted(methods))
             return refusal(405, "this route does not take that method", where=where, headers={"allow": allowed})
+        if int(headers.get("content-length", "0")) > MAX_BODY_BYTES:
+            return refusal(413, f"a request has at most {MAX_BODY_BYTES} bytes", where=where)
         if rule.method not in ("GET", "HEAD") and not _own_origin(headers):
             return refusal(403, "a write from another site is refused", where=where, next="Use the page itself")
         if rule.role is None:

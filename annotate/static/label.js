@@ -353,10 +353,10 @@ class Screen {
   count(more) {
     const { mine, round } = this.latest ?? {};
     if (!round) return;
-    mine.labels += more;
+    mine.in_round += more;
     round.have += more;
     const done = Math.min(round.have, round.need);
-    this.at("count").textContent = `Round ${round.round}: ${done} of ${round.need} labels, ${mine.labels} by you`;
+    this.at("count").textContent = `Round ${round.round}: ${done} of ${round.need} labels, ${mine.in_round} by you`;
     const bar = this.at("progress");
     bar.setAttribute("aria-valuemax", round.need);
     bar.setAttribute("aria-valuenow", done);
