@@ -17,7 +17,7 @@ from annotate.errors import BadInput
 from annotate.ledger import Ledger
 from annotate.messages import as_messages, digest, prompt_id, to_dicts
 from annotate.pairs import CandidatePair
-from annotate.simulate import Annotator, Panel, calibrate, expected_agreement, judge, roster, run, stream
+from annotate.simulate import AGREEMENT, Annotator, Panel, calibrate, expected_agreement, judge, roster, run, stream
 from annotate.tables import Annotator as Registered
 from annotate.tables import Pair, Prompt, Response
 from annotate.workspace import Workspace
@@ -168,7 +168,7 @@ def test_agreement_of_two_plain_annotators_is_by_hand_what_is_expected() -> None
 def test_the_expected_agreement_is_the_one_measured() -> None:
     panel, cast, _, _ = votes("pantry", 1)
     measured = [agreement(cast[i], cast[j]) for i, j in itertools.combinations(range(12), 2)]
-    assert panel.agreement == pytest.approx(0.70, abs=1e-3)
+    assert panel.agreement == pytest.approx(AGREEMENT, abs=1e-3)
     assert np.mean(measured) == pytest.approx(panel.agreement, abs=0.04)
 
 
@@ -190,7 +190,7 @@ def test_calibration_does_not_depend_on_the_unit_of_gold() -> None:
 
 
 def test_a_coarse_gold_gets_annotators_as_sharp_as_can_be() -> None:
-    """Gold cannot tell every second pair apart, so 70% is just out of this roster's reach."""
+    """Gold cannot tell every second pair apart, so AGREEMENT is out of this roster's reach."""
 
     class Coarse:
         name = "coarse"
@@ -204,7 +204,7 @@ def test_a_coarse_gold_gets_annotators_as_sharp_as_can_be() -> None:
         def gold(self, prompt: str, response: str) -> float:
             return float(response == "y")
 
-    assert 0.65 < calibrate(Coarse(), roster(0), 0).agreement < 0.699
+    assert 0.65 < calibrate(Coarse(), roster(0), 0).agreement < AGREEMENT - 0.01
 
 
 @pytest.mark.parametrize(("levels", "complaint"), [(1, "does not vary"), (20, "even without noise")])

@@ -224,6 +224,7 @@ def test_an_ideal_answer_earns_what_its_virtues_are_worth() -> None:
     assert PANTRY.gold(prompt, ideal) == pytest.approx(5.8)
     assert PANTRY.gold(prompt, ideal.replace("oil", "butter")) == pytest.approx(5.8 - 0.6 - 0.9 - 1.8)
     assert PANTRY.gold(prompt, ideal.replace("sweet", "bitter")) == pytest.approx(5.8 - 1.3 - 1.1)
+    assert PANTRY.gold(prompt, ideal.replace("lunch", "party")) == pytest.approx(5.8 - 0.7)
     assert terms(prompt, ideal.replace("leeks", "plums"))["topic"] == pytest.approx(0.8)
 
 

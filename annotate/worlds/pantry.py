@@ -307,10 +307,12 @@ def _has_form(sentence: Sequence[str], ask: Ask) -> bool:
 
 
 def _surplus(ask: Ask, named: Mapping[str, Sequence[str]]) -> float:
-    """How many things are named beyond what an answer needs."""
-    surplus = len(set(named["item"]) - set(ask.items))
-    for name, enough in (("extra", 2), ("trait", 1), ("dish", 1), ("meal", 1), ("group", 1), ("goal", 1), ("heat", 1)):
-        surplus += max(0, len(set(named[name])) - enough)
+    """How many things are named that were not asked for, or beyond what an answer needs."""
+    surplus = len(set(named["item"]) - set(ask.items)) + max(0, len(set(named["extra"])) - 2)
+    for name in ("dish", "meal", "group", "technique", "goal", "number"):
+        asked = {ask.slots[name]} if name in ask.slots else set(named[name][:1])
+        surplus += len(set(named[name]) - asked)
+    surplus += sum(max(0, len(set(named[name])) - 1) for name in ("trait", "heat"))
     return float(min(surplus, 8))
 
 

@@ -201,7 +201,8 @@ def _verdict(request: Request, tokens: Sequence[str]) -> int:
     """1 when what matters in this family is right, -1 when anything said is wrong, 0 when it is not said."""
     if request.family == "place":
         answers = [token for token in tokens if token in ("yes", "no")]
-        return 0 if not answers else 1 if set(answers) == {request.true_answer} else -1
+        beside = any(KIND_OF.get(t) == "hobby" and not request.fits("hobby", t) for t in tokens)
+        return 0 if not answers else 1 if set(answers) == {request.true_answer} and not beside else -1
     key = "mode" if request.family == "route" else "remedy"
     checked = ("mode", "hour", "thing") if request.family == "route" else ("mode", "remedy", "fault")
     wrong = any(KIND_OF.get(t) in checked and not request.fits(KIND_OF[t], t) for t in tokens)
