@@ -326,14 +326,9 @@ class Screen {
   saved() {
     const waiting = this.outbox.size;
     const at = this.at("saved");
-    clearTimeout(this.savedTimer);
-    const write = (text, tone) => {
-      at.textContent = text;
-      at.dataset.tone = tone;
-    };
-    if (!waiting) write("All saved", "good");
-    else if (this.outbox.offline) write(`Offline, ${waiting} waiting`, "bad");
-    else this.savedTimer = setTimeout(() => write(`Saving ${this.outbox.size}`, "busy"), 400);
+    const offline = waiting ? `Offline, ${waiting} waiting` : "Offline";
+    at.textContent = this.outbox.offline ? offline : waiting ? "Saving" : "Saved";
+    at.dataset.tone = this.outbox.offline ? "bad" : waiting ? "busy" : "good";
   }
 
   stored(entry) {
@@ -381,8 +376,7 @@ class Screen {
     else if (error instanceof Refused && error.status < 500) this.notice(error.message);
     else if (this.outbox) {
       this.outbox.offline = true;
-      this.at("saved").textContent = this.outbox.size ? `Offline, ${this.outbox.size} waiting` : "Offline";
-      this.at("saved").dataset.tone = "bad";
+      this.saved();
     }
   }
 
