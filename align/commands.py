@@ -276,7 +276,7 @@ def score(arguments: argparse.Namespace) -> int:
     from reward.score import score_file
 
     folder = Path(arguments.reward)
-    if not (folder / "reward.json").is_file():
+    if not folder.is_dir():
         with opened(arguments, write=False) as (workspace, ledger):
             made = ledger.find_prefix(arguments.reward)
             if made is None or made.stage not in ("reward", "referee"):
