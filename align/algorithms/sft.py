@@ -28,9 +28,9 @@ class SftSection(BaseModel):
     """Folder or hub name of the model to start from; "tiny" makes one from the demonstrations."""
     tiny: TinySection = TinySection()
     """Shape of the tiny model."""
-    epochs: float = Field(default=4.0, gt=0)
+    epochs: float = Field(default=3.0, gt=0)
     """Passes over the demonstrations."""
-    learning_rate: float = Field(default=4e-3, gt=0)
+    learning_rate: float = Field(default=8e-3, gt=0)
     """Peak of a cosine schedule; a real model wants about 1e-5."""
     batch_size: int = Field(default=48, ge=1)
     """Demonstrations a step."""
