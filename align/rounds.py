@@ -108,12 +108,13 @@ class Loop:
         if until is not None and until not in {stage.name for stage in STAGES}:
             raise NotFound(f"there is no stage '{until}'", next=f"Stages: {', '.join(stage.name for stage in STAGES)}")
         result = Advanced(round=self.live_round())
+        last = self._round_of(until)
         try:
             while True:
                 for stage in STAGES:
                     if self._stand(stage, result.round, on_stage):
                         result.done.append(stage.name)
-                    if stage.name == until:
+                    if stage.name == until and result.round >= last:
                         result.champion = self.champion()
                         return result
                 result.round += 1
@@ -125,6 +126,12 @@ class Loop:
     def live_round(self) -> int:
         """The last round with all its labels, or 1."""
         return max((made.round for made in self.ledger.artifacts("snapshot")), default=0) or 1
+
+    def _round_of(self, until: str | None) -> int:
+        """The round that `until` means: the last one begun, or the next one for what comes before its labels."""
+        begun = max((made.round for made in self.ledger.artifacts("prompts")), default=1)
+        settled = until is not None and _stage(until).upstream and self.ledger.latest("promotion", begun) is not None
+        return begun + 1 if settled else begun
 
     def champion(self, before: int | None = None) -> str | None:
         """Id of the policy in force, or of the one in force when round `before` began; the SFT model at first."""

@@ -1,0 +1,241 @@
+"""Rounds on the micro world: what runs again and what does not, waiting, rollback, lineage, locks and a full disk."""
+
+import errno
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from align import stages
+from align.promotions import promote_by_hand, roll_back
+from align.recipe import load_recipe, write_recipe
+from align.rounds import STAGES, Loop, content_hash
+from align.status import describe, lineage_of
+from annotate.errors import Locked, NotFound, TrueloopError
+from annotate.ledger import Ledger
+from annotate.simulate import run as simulate
+from annotate.workspace import Workspace
+from annotate.worlds import load_world
+from benchmarks.micro import make_workspace, micro_recipe, run_round
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A micro workspace whose first round has its verdict; copy it before changing it."""
+    return run_round(tmp_path_factory.mktemp("finished") / "loop").path
+
+
+@pytest.fixture
+def workspace(finished: Path, tmp_path: Path) -> Workspace:
+    return Workspace.open(shutil.copytree(finished, tmp_path / "loop"))
+
+
+@pytest.fixture
+def ledger(workspace: Workspace) -> Iterator[Ledger]:
+    with Ledger(workspace) as opened:
+        yield opened
+
+
+def loop_of(workspace: Workspace, ledger: Ledger, *overrides: str) -> Loop:
+    return Loop(workspace, ledger, load_recipe(workspace.recipe_path, list(overrides)))
+
+
+def test_a_round_makes_every_stage_once(workspace: Workspace, ledger: Ledger) -> None:
+    made = [artifact.stage for artifact in ledger.artifacts()]
+    assert sorted(made) == sorted(stage.name for stage in STAGES if stage.name != "labels")
+
+
+def test_advancing_twice_does_nothing(workspace: Workspace, ledger: Ledger) -> None:
+    before = [artifact.id for artifact in ledger.artifacts()]
+    assert loop_of(workspace, ledger).advance("promotion").done == []
+    assert [artifact.id for artifact in ledger.artifacts()] == before
+
+
+@pytest.mark.parametrize(
+    ("override", "rerun"),
+    [
+        ("policy.beta=0.2", ["policy", "evaluation", "promotion"]),
+        ("referee.side_spread=0.2", ["referee", "evaluation", "promotion"]),
+        ("gate.win_rate=0.9", ["promotion"]),
+        ("name=other", []),
+        ("generate.temperature=0.7", []),
+    ],
+)
+def test_changing_a_section_reruns_only_what_depends_on_it(
+    workspace: Workspace, ledger: Ledger, override: str, rerun: list[str]
+) -> None:
+    assert loop_of(workspace, ledger, override).advance("promotion").done == rerun
+
+
+def test_the_next_round_starts_from_the_verdict_and_waits_for_its_labels(workspace: Workspace, ledger: Ledger) -> None:
+    loop = loop_of(workspace, ledger)
+    result = loop.advance()
+    assert (result.round, result.done) == (2, ["prompts", "responses", "pairs"])
+    assert result.waiting is not None and (result.waiting.have, result.waiting.need) == (0, 20)
+    responses = ledger.latest("responses", 2)
+    assert responses is not None
+    assert loop.champion() in loop.inputs(STAGES[3], 2).values()
+    assert describe(workspace, ledger)["next"].startswith("trueloop annotate")
+
+
+def test_labels_of_a_second_round_join_those_of_the_first(workspace: Workspace, ledger: Ledger) -> None:
+    loop = loop_of(workspace, ledger)
+    loop.advance()
+    simulate(ledger, load_world(str(loop.recipe.world)), seed=1, limit=20)
+    assert loop.advance("snapshot").done == ["snapshot"]
+    first, second = ledger.latest("snapshot", 1), ledger.latest("snapshot", 2)
+    assert first is not None and second is not None
+    assert (first.metrics["votes"], second.metrics["votes"]) == (20, 40)
+
+
+def test_a_late_label_goes_to_the_next_snapshot(workspace: Workspace, ledger: Ledger) -> None:
+    loop = loop_of(workspace, ledger)
+    before = ledger.latest("snapshot", 1)
+    assert simulate(ledger, load_world(str(loop.recipe.world)), seed=0, limit=2) == 2
+    assert loop.advance("promotion").done == []
+    assert ledger.latest("snapshot", 1) == before
+    now = loop.freeze_now()
+    assert now.metrics["votes"] == 22
+    assert loop.freeze_now().id == now.id, "without a new label it is the same snapshot"
+
+
+def test_a_reward_model_is_trained_outside_a_round_on_the_latest_snapshot(workspace: Workspace, ledger: Ledger) -> None:
+    loop = loop_of(workspace, ledger)
+    snapshot = loop.freeze_now()
+    made = loop.reward_now()
+    assert made.round == 0 and [one.id for one in ledger.ancestors(made.id) if one.stage == "snapshot"] == [snapshot.id]
+    assert {"accuracy", "accuracy_ci", "length_only", "ceiling", "ece"} <= made.metrics.keys()
+
+
+def test_without_labels_there_is_nothing_to_freeze_or_train_on(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "new")
+    with Ledger(workspace) as ledger:
+        loop = loop_of(workspace, ledger)
+        with pytest.raises(NotFound, match="trueloop annotate"):
+            loop.freeze_now()
+        with pytest.raises(NotFound, match="trueloop snapshot"):
+            loop.reward_now()
+
+
+def test_without_prompts_the_next_command_is_named(tmp_path: Path, tiny_model: Path) -> None:
+    recipe = micro_recipe(["world=null", "sft.kind=none", f"sft.model={tiny_model}"])
+    workspace = make_workspace(tmp_path / "new", recipe)
+    with Ledger(workspace) as ledger, pytest.raises(NotFound, match="trueloop prompts FILE"):
+        Loop(workspace, ledger, recipe).advance("prompts")
+
+
+def test_every_artifact_keeps_its_recipe_and_its_bytes(workspace: Workspace, ledger: Ledger) -> None:
+    for made in ledger.artifacts():
+        folder = workspace.path / made.path
+        card = json.loads((folder / "artifact.json").read_text(encoding="utf-8"))
+        assert (card["id"], card["stage"], card["content_hash"]) == (made.id, made.stage, content_hash(folder))
+        assert card["recipe"]["seed"] == 0
+        assert str(workspace.path.parent) not in (folder / "artifact.json").read_text(encoding="utf-8")
+
+
+def test_an_artifact_that_was_written_but_not_recorded_is_adopted(workspace: Workspace, ledger: Ledger) -> None:
+    loop = loop_of(workspace, ledger, "gate.win_rate=0.9")
+    stage = STAGES[-1]
+
+    def fail(session: object, job: stages.Job) -> None:
+        raise RuntimeError("killed between the rename and the row")
+
+    job = stages.Job(
+        workspace, ledger, loop.recipe, str(loop.standing("promotion", 1)), 1, loop.inputs(stage, 1), loop.progress
+    )
+    with pytest.raises(RuntimeError):
+        loop.make(type(stage)(stage.name, stage.run, stage.sections, stage.parents, record=fail), job)
+    assert ledger.find(job.id) is None and (workspace.artifacts / job.id).is_dir()
+    assert loop.advance("promotion").done == ["promotion"]
+    assert ledger.find(job.id) is not None
+
+
+def test_a_second_advance_is_told_who_holds_the_lock(workspace: Workspace) -> None:
+    with workspace.lock(), pytest.raises(Locked, match="advancing this workspace"), workspace.lock():
+        pass
+
+
+def test_a_full_disk_in_a_stage_records_nothing_and_says_so(
+    workspace: Workspace, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = loop_of(workspace, ledger, "gate.win_rate=0.9")
+
+    def full(path: Path, *_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(TrueloopError, match="disk is full.*all labels are safe.*trueloop advance"):
+        loop.advance("promotion")
+    monkeypatch.undo()
+    assert ledger.find(str(loop.standing("promotion", 1))) is None
+    assert loop.advance("promotion").done == ["promotion"]
+
+
+def test_rollback_goes_back_one_champion_and_keeps_history(workspace: Workspace, ledger: Ledger) -> None:
+    sft, policy = ledger.latest("sft"), ledger.latest("policy")
+    assert sft is not None and policy is not None
+    if ledger.champion() != policy.id:
+        promote_by_hand(ledger, policy.id[:8], "for the test")
+    assert ledger.champion() == policy.id
+    assert roll_back(ledger).champion_id == sft.id
+    assert ledger.champion() == sft.id
+    with pytest.raises(NotFound, match="no earlier champion"):
+        roll_back(ledger)
+    promote_by_hand(ledger, policy.id, "again")
+    assert ledger.champion() == policy.id
+    assert ledger.check() == []
+
+
+def test_only_a_policy_can_be_promoted(workspace: Workspace, ledger: Ledger) -> None:
+    snapshot = ledger.latest("snapshot")
+    assert snapshot is not None
+    with pytest.raises(NotFound, match="is no policy"):
+        promote_by_hand(ledger, snapshot.id, "")
+
+
+def test_lineage_walks_from_the_policy_to_its_labels_and_from_a_label_on(workspace: Workspace, ledger: Ledger) -> None:
+    policy, snapshot = ledger.latest("policy"), ledger.latest("snapshot")
+    assert policy is not None and snapshot is not None
+    found = lineage_of(ledger, policy.id)
+    assert {"sft", "demonstrations", "snapshot", "reward", "pairs", "responses", "prompts"} <= {
+        one["stage"] for one in found["ancestors"]
+    }
+    assert [one["stage"] for one in found["descendants"]] == ["evaluation", "promotion"]
+    assert found["labels"] == 20
+    uuid = next(iter(ledger.labels_behind(policy.id)))
+    walked = lineage_of(ledger, uuid)
+    assert policy.id in {one["id"] for one in walked["descendants"]}
+    assert "responses" in {one["stage"] for one in walked["ancestors"]}
+    with pytest.raises(NotFound, match="neither an artifact nor a label"):
+        lineage_of(ledger, "nothing")
+
+
+def test_the_same_seed_gives_the_same_artifacts(finished: Path, tmp_path: Path) -> None:
+    again = run_round(tmp_path / "again")
+    with Ledger(Workspace.open(finished)) as first, Ledger(again) as second:
+        hashes = [{one.id: one.content_hash for one in ledger.artifacts()} for ledger in (first, second)]
+    assert hashes[0] == hashes[1]
+
+
+def test_another_seed_gives_other_artifacts(finished: Path, tmp_path: Path) -> None:
+    recipe = micro_recipe(["seed=1"])
+    workspace = make_workspace(tmp_path / "other", recipe)
+    with Ledger(workspace) as ledger, Ledger(Workspace.open(finished)) as first:
+        Loop(workspace, ledger, recipe).advance("sft")
+        other, same = ledger.latest("sft"), first.latest("sft")
+        assert other is not None and same is not None and other.content_hash != same.content_hash
+
+
+def test_a_report_shows_the_round_and_loads_nothing_from_outside(workspace: Workspace, ledger: Ledger) -> None:
+    from align.report import write_report
+
+    page = write_report(workspace, ledger).read_text(encoding="utf-8")
+    for part in ("Win rates", "Reward models", "Curves", "Samples", "Lineage", "before", "after"):
+        assert part in page
+    assert "http://" not in page and "https://" not in page and "<script" not in page
+
+
+def test_the_recipe_in_the_workspace_reads_back(workspace: Workspace) -> None:
+    assert write_recipe(load_recipe(workspace.recipe_path)) == workspace.recipe_path.read_text(encoding="utf-8")
