@@ -166,7 +166,7 @@ def test_a_full_disk_in_a_stage_records_nothing_and_says_so(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(TrueloopError, match="disk is full.*all labels are safe.*trueloop advance"):
+    with pytest.raises(TrueloopError, match=r"disk is full.*all labels are safe.*trueloop advance"):
         loop.advance("promotion")
     monkeypatch.undo()
     assert ledger.find(str(loop.standing("promotion", 1))) is None
