@@ -5,7 +5,9 @@ The page is a single widget of static/ that talks to /api itself; nothing of a j
 
 import asyncio
 import os
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 
@@ -65,28 +67,42 @@ def create_app(ledger: Ledger) -> FastAPI:
 
 
 def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 7860) -> None:
-    """Serve the workspace's labelling page until interrupted; prints a link that signs the first admin in once."""
+    """Serve the workspace's labelling page until interrupted; prints a link that signs the first admin in once.
+
+    port: 0 takes a free one. Raises BadInput when the address cannot be used.
+    """
     import uvicorn
 
-    if not 0 < port < 65536:
-        raise BadInput(f"there is no port {port}", next="Use one from 1 to 65535")
-    ledger = Ledger(workspace)
-    try:
+    with _listen(host, port) as listener, Ledger(workspace) as ledger:
         app = create_app(ledger)
         name, secret = auth.sign_in_link(ledger)
-        print(f"Sign in as {name}, once, within the hour: {address(host, port)}/login?token={secret}", flush=True)
+        url = address(host, listener.getsockname()[1])
+        print(f"Sign in as {name} (works once, within the hour): {url}/login?token={secret}", flush=True)
         if host not in LOOPBACK:
             print("Other machines can reach this page: put a proxy with TLS in front of it.", flush=True)
         # Requests are not logged: the address of a sign-in link holds its secret.
-        uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False, server_header=False)
-    finally:
-        ledger.close()
+        config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
+        with suppress(KeyboardInterrupt):  # Ctrl-C is how one stops it, after the open requests are answered
+            uvicorn.Server(config).run(sockets=[listener])
 
 
 def address(host: str, port: int) -> str:
     """The URL to open in a browser for a server bound to `host`."""
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     return f"http://{shown}:{port}"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    if not 0 <= port < 65536:
+        raise BadInput(f"there is no port {port}", next="Use one from 1 to 65535")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise BadInput(
+            f"the address cannot be used ({reason})", where=f"{host}:{port}", next="Use another --port or --host"
+        ) from error
 
 
 def _in_a_loop(build: Callable[[], None]) -> None:

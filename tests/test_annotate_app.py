@@ -11,7 +11,6 @@ from serving import Example, Server, numbered, put_into_queue
 from sqlmodel import select
 
 from annotate import auth
-from annotate.app import address
 from annotate.ledger import Ledger
 from annotate.tables import Label
 
@@ -417,9 +416,3 @@ def test_an_empty_queue_says_what_to_do_and_looks_again_by_itself(desk: Any, ser
     ann.said("No pairs yet")
     put_into_queue(server.ledger, numbered(1))
     ann.ready()
-
-
-def test_the_address_to_open_fits_what_the_server_binds_to() -> None:
-    assert address("127.0.0.1", 7860) == "http://127.0.0.1:7860"
-    assert address("0.0.0.0", 80) == "http://127.0.0.1:80"
-    assert address("::1", 80) == "http://[::1]:80"
