@@ -47,7 +47,7 @@ def report(measured: Measured, votes_from: Sequence[Preference], out: Path, *, s
     accuracy: share of preferences, ties aside, where chosen scores higher; equal scores count one half.
     length_only: the same for "the longer one wins". ceiling: best accuracy against one fresh vote, None without
     repeated votes. vote_accuracy: share of single votes agreed with, what the ceiling bounds. ece, brier: of the
-    calibrated probabilities, ties as outcome 1/2. length_correlation: partial correlation of reward and log length,
+    calibrated probabilities, outcomes drawn by the soft target, so that a coin's Brier score is 1/4. length_correlation: partial correlation of reward and log length,
     given the preference. Every *_ci is [low, high] at 95%, resampled by prompt group; None where nothing was measured.
     """
     figures = measure(measured, votes_from, seed=seed)
@@ -87,7 +87,7 @@ def measure(measured: Measured, votes_from: Sequence[Preference], *, seed: int) 
         "ece": clustered_interval(
             lambda rows: calibration_error(probability[rows], target[rows]), clusters, seed, n=300
         ),
-        "brier": clustered_bootstrap((probability - target) ** 2, clusters, seed),
+        "brier": clustered_bootstrap(target * (1 - probability) ** 2 + (1 - target) * probability**2, clusters, seed),
         "length_correlation": clustered_interval(
             lambda rows: _partial_correlation(margin[rows], longer[rows], 2 * target[rows] - 1), clusters, seed
         ),
@@ -186,7 +186,7 @@ ROWS = (
     ("vote_accuracy", "Agreement with single votes", "what the ceiling bounds"),
     ("accuracy_over_ceiling", "Share of the ceiling", "agreement with single votes over the ceiling"),
     ("ece", "Calibration error (ECE)", "mean distance of confidence and rightness; biased upwards on few pairs"),
-    ("brier", "Brier score", "0.25 is a coin’s; lower is better"),
+    ("brier", "Brier score", "squared error of the probabilities; a coin’s is 0.25"),
     ("length_correlation", "Correlation with length", "of reward and log length, given the preference"),
 )
 

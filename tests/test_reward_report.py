@@ -73,8 +73,10 @@ def test_calibration_error_and_brier_are_the_ones_worked_out_by_hand() -> None:
     assert figures["brier"] == pytest.approx(0.28)
 
 
-def test_a_coin_that_says_one_half_is_calibrated_on_ties() -> None:
+def test_a_coin_is_calibrated_and_has_a_brier_score_of_a_quarter_ties_or_not() -> None:
     assert calibration_error(np.full(30, 0.5), np.full(30, 0.5)) == 0
+    pairs = [preference(group=str(k), soft_target=(0.5, 0.8, 1.0)[k % 3]) for k in range(30)]
+    assert measure(Measured(pairs, np.zeros(30), np.full(30, 0.5), ""), pairs, seed=0)["brier"] == pytest.approx(0.25)
 
 
 def test_calibration_does_not_depend_on_which_side_is_called_chosen() -> None:
