@@ -48,7 +48,8 @@ def report(measured: Measured, votes_from: Sequence[Preference], out: Path, *, s
     length_only: the same for "the longer one wins". ceiling: best accuracy against one fresh vote, None without
     repeated votes. vote_accuracy: share of single votes agreed with, what the ceiling bounds. ece, brier: of the
     calibrated probabilities, outcomes drawn by the soft target, so that a coin's Brier score is 1/4.
-    length_correlation: partial correlation of reward and log length, given the preference. Every *_ci is [low, high] at 95%, resampled by prompt group; None where nothing was measured.
+    length_correlation: partial correlation of reward and log length, given the preference. Every *_ci is [low, high]
+    at 95%, resampled by prompt group; None where nothing was measured.
     """
     figures = measure(measured, votes_from, seed=seed)
     curve = reliability(measured)
