@@ -51,12 +51,14 @@ def head(session: Session) -> str:
 def verify_audit(session: Session) -> str | None:
     """None when the chain is whole, else what is wrong with the first row that does not fit."""
     previous = FIRST
-    for row in session.exec(select(Audit).order_by(col(Audit.id)).execution_options(yield_per=1000)):
-        if row.previous_hash != previous:
-            return f"audit row {row.id} does not follow the row before it"
-        if row.hash != _hash(row):
-            return f"audit row {row.id} was changed"
-        previous = row.hash
+    query = select(Audit).order_by(col(Audit.id)).execution_options(yield_per=1000)
+    with session.exec(query) as rows:
+        for row in rows:
+            if row.previous_hash != previous:
+                return f"audit row {row.id} does not follow the row before it"
+            if row.hash != _hash(row):
+                return f"audit row {row.id} was changed"
+            previous = row.hash
     return None
 
 

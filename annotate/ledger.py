@@ -229,7 +229,10 @@ class Ledger:
                 found += [f"a row of {row[0]} names a row of {row[2]} that is not there" for row in orphans]
                 names = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
             else:
-                names = "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND tgenabled <> 'D'"
+                names = (
+                    "SELECT tgname FROM pg_trigger "
+                    "WHERE NOT tgisinternal AND tgenabled <> 'D' AND pg_table_is_visible(tgrelid)"
+                )
             present = set(session.connection().execute(text(names)).scalars())
             for table in APPEND_ONLY:
                 if not {f"{table}_no_update", f"{table}_no_delete"} <= present:

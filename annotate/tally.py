@@ -84,4 +84,5 @@ def current_labels(
         query = query.where(Label.pair_id == pair)
     if annotator_id is not None:
         query = query.where(Label.annotator_id == annotator_id)
-    yield from session.exec(query.execution_options(yield_per=1000))
+    with session.exec(query.execution_options(yield_per=1000)) as rows:
+        yield from rows

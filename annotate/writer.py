@@ -10,7 +10,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -28,7 +28,15 @@ GROUP = 256
 """Most closures in one commit."""
 PATIENCE_SECONDS = 300
 """How long another process's write is waited for before callers are told."""
-_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_REASONS = {
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_IOERR: "the disk reports an I/O error",
+    sqlite3.SQLITE_READONLY: "the database cannot be written to",
+    sqlite3.SQLITE_CORRUPT: "the database file is damaged",
+    sqlite3.SQLITE_BUSY: "another process has been writing for minutes",
+    sqlite3.SQLITE_CANTOPEN: "the database cannot be opened",
+}
 
 
 @dataclass
@@ -120,26 +128,25 @@ class Writer:
         self._begin(connection)
         driver = _driver(connection)
         for job in group:
-            if not driver.in_transaction:  # a lone closure failed before
+            if not driver.in_transaction:  # those before it failed, and nothing is kept yet
                 self._begin(connection)
-            if results:
-                driver.execute("SAVEPOINT closure")
+            # The first needs no savepoint: when it fails, the transaction has nothing else to keep.
+            savepoint = connection.begin_nested() if results else None
             try:
                 with Session(connection, join_transaction_mode="rollback_only", expire_on_commit=False) as session:
                     result = job.run(session)
                     session.flush()
             except BaseException as error:
-                if results:
-                    if not driver.in_transaction:  # SQLite gave up the whole transaction: the disk is full or broken
-                        raise
-                    driver.execute("ROLLBACK TO closure")
-                    driver.execute("RELEASE closure")
-                else:
+                if results and not driver.in_transaction:  # SQLite gave everything up: the disk is full or broken
+                    raise
+                if savepoint is None:
                     connection.rollback()
+                elif savepoint.is_active:
+                    savepoint.rollback()
                 job.done.set_exception(self._explained(error))
             else:
-                if results:
-                    driver.execute("RELEASE closure")
+                if savepoint is not None:
+                    savepoint.commit()
                 results.append((job, result))
         if results:
             connection.commit()
@@ -156,20 +163,13 @@ class Writer:
             except DBAPIError as error:
                 with contextlib.suppress(Exception):
                     connection.rollback()
-                if _code(error) not in _BUSY or time.monotonic() > until:
+                if not _BUSY & set(_codes(error)) or time.monotonic() > until:
                     raise
                 log.warning("another process is writing: still waiting")
 
     def _explained(self, error: BaseException) -> BaseException:
         """A failure of the disk or the file in words; anything else as it is."""
-        reason = {
-            sqlite3.SQLITE_FULL: "the disk is full",
-            sqlite3.SQLITE_IOERR: "the disk reports an I/O error",
-            sqlite3.SQLITE_READONLY: "the database cannot be written to",
-            sqlite3.SQLITE_CORRUPT: "the database file is damaged",
-            sqlite3.SQLITE_BUSY: "another process has been writing for minutes",
-            sqlite3.SQLITE_CANTOPEN: "the database cannot be opened",
-        }.get(_code(error))
+        reason = next((_REASONS[code] for code in _codes(error) if code in _REASONS), None)
         if reason is None:
             return error
         problem = NotStored(f"{reason}; nothing of this was stored", where=self._where, next="Mend that and try again")
@@ -183,8 +183,10 @@ def _driver(connection: Connection) -> sqlite3.Connection:
     return driver
 
 
-def _code(error: BaseException) -> int:
-    """SQLite's primary result code behind an error, 0 when it is not one of SQLite's."""
-    original = error.orig if isinstance(error, DBAPIError) else error
-    code = getattr(original, "sqlite_errorcode", None)
-    return code & 0xFF if isinstance(code, int) else 0
+def _codes(error: BaseException | None) -> Iterator[int]:
+    """SQLite's primary result codes behind an error and behind those it came from, which a failed rollback hides."""
+    while error is not None:
+        code = getattr(error, "sqlite_errorcode", None)
+        if isinstance(code, int):
+            yield code & 0xFF
+        error = error.__cause__ or error.__context__

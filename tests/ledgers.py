@@ -77,12 +77,12 @@ class PostgresServer:
         self._run("pg_ctl", "-D", f"{self._folder}/data", "-l", f"{self._folder}/log", "-w", "-o", options, "start")
 
     def database(self) -> str:
-        """The URL of a new, empty database."""
+        """The URL of a new, empty database: a schema, which is made faster than a database of its own."""
         self._count += 1
         name = f"test_{self._count}"
         with psycopg.connect(host=str(self._folder), user="postgres", autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}".encode())
-        return f"postgresql+psycopg://postgres@/{name}?host={self._folder}"
+            connection.execute(f"CREATE SCHEMA {name}".encode())
+        return f"postgresql+psycopg://postgres@/postgres?host={self._folder}&options=-csearch_path%3D{name}"
 
     def stop(self) -> None:
         """End the server and delete all it had."""
