@@ -118,7 +118,10 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
 def read_yaml(path: Path) -> dict[str, Any]:
     """The YAML mapping in a file. Raises BadRecipe when it is missing, unreadable or no mapping."""
     try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        text = path.read_text(encoding="utf-8")
+        if text.count("[") + text.count("{") > 1000:  # nested, they cost the parser their square
+            raise ValueError("more brackets than any recipe has")
+        fields = yaml.safe_load(text) or {}
     except FileNotFoundError as error:
         raise BadRecipe("there is no such recipe", where=str(path), next=_shipped_hint()) from error
     except (OSError, UnicodeDecodeError) as error:

@@ -243,6 +243,8 @@ def _csv_rows(file: _Bytes, path: Path) -> Iterator[Row]:
             broken.clear()
         elif cells is None:
             return
+        elif not cells and len(header) == 1:
+            yield _row(line, {header[0]: ""})  # of a single column an empty line is an empty cell
         elif cells and len(cells) != len(header):
             yield Row(line, {}, f"broken CSV: {len(cells)} cells, the header has {len(header)}")
         elif cells:

@@ -66,7 +66,7 @@ class Workspace:
             marker = json.loads((path / MARKER).read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             raise WorkspaceError("this is no workspace", where=str(path), next=f"Run: trueloop init {path}") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise WorkspaceError(f"its {MARKER} cannot be read ({error})", where=str(path)) from error
         version = marker.get("version") if isinstance(marker, dict) else None
         database = marker.get("database") if isinstance(marker, dict) else None

@@ -115,7 +115,7 @@ def check_model_folder(name: str | Path) -> None:
             continue
         try:
             fields = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise BadModel(f"{file} is not valid JSON", where=str(name), next=_NEXT) from error
         if not isinstance(fields, dict) or fields.get("auto_map"):
             raise BadModel(f"{file} asks for code of the model's own (auto_map)", where=str(name), next=_NEXT)
