@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from sqlmodel import Session, col, select
+from sqlalchemy import insert, text
+from sqlmodel import Session, SQLModel, select
 
 from annotate import slots
 from annotate.errors import BadInput, Conflict, NotAllowed, NotFound
 from annotate.ledger import Ledger
-from annotate.slots import Shown, Task, add_pairs
-from annotate.tables import Annotator, Guideline, Label, Pair, PairResponse, Slot
+from annotate.slots import Place, Shown, Task, add_pairs
+from annotate.tables import Annotator, Label, Slot
 from annotate.tally import Counts, count_labels, current_labels, progress
 
 __all__ = [
@@ -150,23 +151,15 @@ def submit(ledger: Ledger, annotator_id: str, judgment: Judgment, *, now: float 
 
     def run(session: Session) -> Stored:
         slots.person(session, annotator_id, at)
-        slot = _slot(session, judgment.slot)
-        label = _label(session, annotator_id, judgment, slot.pair_id, at)
-        known = session.get(Label, judgment.uuid)
+        place = slots.find(session, judgment.slot)
+        label = _label(annotator_id, judgment, place, at)
+        known = _known(session, judgment.uuid)
         if known is not None:
             return _again(known, label)
-        _check_holds(session, slot, annotator_id)
-        _check_responses(session, slot.pair_id, judgment)
-        label.order_shown = slot.order_shown or _order(session, slot, annotator_id)
-        session.add(label)
-        slot.state, slot.annotator_id, slot.order_shown, slot.lease_until = (
-            "done",
-            annotator_id,
-            label.order_shown,
-            None,
-        )
-        session.flush()
-        return _stored(label)
+        _check_holds(session, place, annotator_id)
+        _check_responses(place, judgment)
+        slots.close(session, place, annotator_id, label.order_shown)
+        return _store(session, label)
 
     return ledger.write(run)
 
@@ -184,18 +177,14 @@ def revise(ledger: Ledger, annotator_id: str, old: str, judgment: Judgment, *, n
         before = _own_label(session, annotator_id, old)
         if before.skip_reason is not None or before.slot_id != judgment.slot:
             raise Conflict("only a judgment of the same task can be revised", where=f"label {old}")
-        _slot(session, judgment.slot)
-        label = _label(session, annotator_id, judgment, before.pair_id, at)
-        label.supersedes = old
-        known = session.get(Label, judgment.uuid)
+        place = slots.find(session, judgment.slot)
+        label = _label(annotator_id, judgment, place, at, order=before.order_shown, supersedes=old)
+        known = _known(session, judgment.uuid)
         if known is not None:
             return _again(known, label)
         _check_counts(session, before)
-        _check_responses(session, before.pair_id, judgment)
-        label.order_shown = before.order_shown
-        session.add(label)
-        session.flush()
-        return _stored(label)
+        _check_responses(place, judgment)
+        return _store(session, label)
 
     return ledger.write(run)
 
@@ -215,22 +204,20 @@ def undo(
         label = _own_label(session, annotator_id, uuid)
         if label.retracted or label.slot_id is None:
             raise Conflict("this cannot be undone", where=f"label {uuid}")
-        slot = _slot(session, label.slot_id)
+        place = slots.find(session, label.slot_id)
         retraction = f"undo:{uuid}"  # a name that no client can give
-        if session.get(Label, retraction) is not None:
-            if slot.state != "leased" or slot.annotator_id != annotator_id:
+        if _known(session, retraction) is not None:
+            if place.state != "leased" or place.annotator_id != annotator_id:
                 raise Conflict("this was undone before, and its task has moved on", where=f"label {uuid}")
         else:
             _check_counts(session, label)
             if at > label.created_at + UNDO_SECONDS:
                 minutes = UNDO_SECONDS // 60
                 raise Conflict(f"it is older than {minutes} minutes", where=f"label {uuid}", next="Revise it instead")
-            if slot.state != "open" and slot.annotator_id != annotator_id:
+            if place.state != "open" and place.annotator_id != annotator_id:
                 raise Conflict("somebody else has this task by now", where=f"label {uuid}")
-            session.add(_retraction(label, retraction, at))
-            slot.state, slot.annotator_id, slot.claimed_at = "leased", annotator_id, at
-            slot.order_shown = label.order_shown
-            session.flush()
+            _store(session, _retraction(label, retraction, at))
+            slots.reopen(session, place, annotator_id, label.order_shown, now=at)
         return slots.lease(session, [label.slot_id], annotator_id, now=at, until=at + lease_seconds)[0]
 
     return ledger.write(run)
@@ -249,16 +236,14 @@ def skip(ledger: Ledger, annotator_id: str, slot: int, uuid: str, reason: str, *
 
     def run(session: Session) -> Stored:
         slots.person(session, annotator_id, at)
-        row = _slot(session, asked.slot)
-        label = _label(session, annotator_id, asked, row.pair_id, at)
-        known = session.get(Label, asked.uuid)
+        place = slots.find(session, asked.slot)
+        label = _label(annotator_id, asked, place, at)
+        known = _known(session, asked.uuid)
         if known is not None:
             return _again(known, label)
-        _check_holds(session, row, annotator_id)
-        label.order_shown = row.order_shown or _order(session, row, annotator_id)
-        session.add(label)
-        slots.give_back(session, row)
-        return _stored(label)
+        _check_holds(session, place, annotator_id)
+        slots.give_back(session, place)
+        return _store(session, label)
 
     return ledger.write(run)
 
@@ -287,45 +272,34 @@ def renew(
     return ledger.write(run, durable=False)
 
 
-def _slot(session: Session, identity: int) -> Slot:
-    """The slot, which others who would change it wait for."""
-    slot = session.exec(select(Slot).where(Slot.id == identity).with_for_update()).first()
-    if slot is None:
-        raise NotFound(f"there is no slot {identity}")
-    return slot
-
-
-def _check_holds(session: Session, slot: Slot, annotator_id: str) -> None:
-    where = f"slot {slot.id}"
-    if slot.annotator_id == annotator_id:
-        if slot.state == "done":
+def _check_holds(session: Session, place: Place, annotator_id: str) -> None:
+    where = f"slot {place.id}"
+    if place.annotator_id == annotator_id:
+        if place.state == "done":
             raise Conflict("you have judged this task already", where=where, next="Revise that judgment instead")
         return
-    if slot.state != "open":
+    if place.state != "open":
         raise Conflict("this task is not yours: its lease ran out, or never was", where=where, next="Claim another")
     # An open slot is nobody's. Who knows its responses had it before a power loss took the lease back.
-    other = select(Slot.id).where(Slot.pair_id == slot.pair_id, Slot.annotator_id == annotator_id)
-    label = select(Label.uuid).where(Label.pair_id == slot.pair_id, Label.annotator_id == annotator_id)
-    if session.exec(other).first() is not None or session.exec(label).first() is not None:
+    slot = select(Slot.id).where(Slot.pair_id == place.pair_id, Slot.annotator_id == annotator_id)
+    label = select(Label.uuid).where(Label.pair_id == place.pair_id, Label.annotator_id == annotator_id)
+    if session.exec(slot).first() is not None or session.exec(label).first() is not None:
         raise Conflict("you had this pair already", where=where, next="Claim another")
 
 
-def _check_responses(session: Session, pair_id: str, judgment: Judgment) -> None:
-    responses = sorted(_responses(session, pair_id))
-    if sorted(identity for tied in judgment.ranking for identity in tied) != responses or not all(judgment.ranking):
-        raise BadInput("a ranking names every response of the pair exactly once", where=f"slot {judgment.slot}")
-    if not set(judgment.edited) <= set(responses):
-        raise BadInput("only a response of the pair can be edited", where=f"slot {judgment.slot}")
+def _check_responses(place: Place, judgment: Judgment) -> None:
+    named = sorted(identity for tied in judgment.ranking for identity in tied)
+    if named != sorted(place.responses) or not all(judgment.ranking):
+        raise BadInput("a ranking names every response of the pair exactly once", where=f"slot {place.id}")
+    if not set(judgment.edited) <= set(named):
+        raise BadInput("only a response of the pair can be edited", where=f"slot {place.id}")
 
 
-def _responses(session: Session, pair_id: str) -> list[str]:
-    return list(session.exec(select(PairResponse.response_id).where(PairResponse.pair_id == pair_id)))
-
-
-def _order(session: Session, slot: Slot, annotator_id: str) -> list[str]:
-    pair = session.get(Pair, slot.pair_id)
-    assert pair is not None, "a slot's pair is there by foreign key"
-    return slots.order_shown(pair.seed, pair.id, slot.replica, annotator_id, _responses(session, pair.id))
+def _known(session: Session, uuid: str) -> Label | None:
+    """The label of this uuid; a new one, the usual case, costs a look at the index."""
+    if session.connection().execute(_IS_KNOWN, {"uuid": uuid}).first() is None:
+        return None
+    return session.get(Label, uuid)
 
 
 def _own_label(session: Session, annotator_id: str, uuid: str) -> Label:
@@ -344,14 +318,21 @@ def _check_counts(session: Session, label: Label) -> None:
         raise Conflict(f"this was {done} already", where=f"label {label.uuid}")
 
 
-def _label(session: Session, annotator_id: str, said: Judgment | Skip, pair_id: str, at: float) -> Label:
-    """The row for what was said, not yet added; ties in canonical order, as their order says nothing."""
-    guideline = session.exec(select(Guideline.id).order_by(col(Guideline.version).desc())).first()
+def _label(
+    annotator_id: str,
+    said: Judgment | Skip,
+    place: Place,
+    at: float,
+    *,
+    order: list[str] | None = None,
+    supersedes: str | None = None,
+) -> Label:
+    """The row for what was said, not yet stored; ties in canonical order, as their order says nothing."""
     judged = said if isinstance(said, Judgment) else None
     return Label(
         uuid=said.uuid,
-        slot_id=said.slot,
-        pair_id=pair_id,
+        slot_id=place.id,
+        pair_id=place.pair_id,
         annotator_id=annotator_id,
         ranking=[sorted(tied) for tied in judged.ranking] if judged else [],
         strength=judged.strength if judged else None,
@@ -362,8 +343,8 @@ def _label(session: Session, annotator_id: str, said: Judgment | Skip, pair_id: 
         flags=list(judged.flags) if judged else [],
         skip_reason=said.reason if isinstance(said, Skip) else None,
         active_ms=judged.active_ms if judged else None,
-        order_shown=[],
-        guideline_id=guideline,
+        order_shown=order or place.order_for(annotator_id),
+        supersedes=supersedes,
         source=judged.source if judged else "app",
         created_at=at,
     )
@@ -411,6 +392,19 @@ def _retraction(label: Label, uuid: str, at: float) -> Label:
         source=label.source,
         created_at=at,
     )
+
+
+def _store(session: Session, label: Label) -> Stored:
+    """Insert the row, under the guideline in force."""
+    connection = session.connection()
+    label.guideline_id = connection.execute(_GUIDELINE).scalar()
+    connection.execute(_INSERT, label.model_dump())
+    return _stored(label)
+
+
+_IS_KNOWN = text("SELECT 1 FROM label WHERE uuid = :uuid")
+_GUIDELINE = text("SELECT id FROM guideline ORDER BY version DESC LIMIT 1")
+_INSERT = insert(SQLModel.metadata.tables["label"])
 
 
 def _stored(label: Label) -> Stored:

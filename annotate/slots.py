@@ -61,6 +61,25 @@ class Person(NamedTuple):
     expired: bool
 
 
+class Place(NamedTuple):
+    """A slot as it stands: open, leased or done, whose, and the pair's responses in canonical order."""
+
+    id: int
+    pair_id: str
+    state: str
+    annotator_id: str | None
+    order_shown: list[str] | None
+    responses: list[str]
+    replica: int
+    seed: int
+
+    def order_for(self, annotator_id: str) -> list[str]:
+        """The order in which this person saw or would see the responses."""
+        if self.annotator_id == annotator_id and self.order_shown:
+            return self.order_shown
+        return order_shown(self.seed, self.pair_id, self.replica, annotator_id, self.responses)
+
+
 def add_pairs(
     session: Session,
     candidates: Iterable[CandidatePair],
@@ -170,14 +189,42 @@ def renew(session: Session, slots: Sequence[int], annotator_id: str, until: floa
     return session.connection().execute(_RENEW, asked).rowcount
 
 
-def give_back(session: Session, slot: Slot) -> None:
+def find(session: Session, slot: int) -> Place:
+    """Where a slot stands; others who would change it wait from here on. Raises NotFound when there is none."""
+    connection = session.connection()
+    query = _PLACE_LOCKED if connection.dialect.name == "postgresql" else _PLACE
+    rows = connection.execute(query, {"slot": slot}).all()
+    if not rows:
+        raise NotFound(f"there is no slot {slot}")
+    first = rows[0]
+    return Place(
+        id=slot,
+        pair_id=first.pair_id,
+        state=first.state,
+        annotator_id=first.annotator_id,
+        order_shown=first.order_shown,
+        responses=[row.response_id for row in rows],
+        replica=first.replica,
+        seed=first.seed,
+    )
+
+
+def close(session: Session, place: Place, annotator_id: str, order: list[str]) -> None:
+    """Mark a slot as done by this person."""
+    session.connection().execute(_CLOSE, {"slot": place.id, "who": annotator_id, "order": order})
+
+
+def reopen(session: Session, place: Place, annotator_id: str, order: list[str], *, now: float) -> None:
+    """Take a slot back for who had it, as if they had claimed it now; `lease` says until when."""
+    asked = {"slot": place.id, "who": annotator_id, "order": order, "now": now}
+    session.connection().execute(_REOPEN, asked)
+
+
+def give_back(session: Session, place: Place) -> None:
     """Open a leased slot for others, at the end of the queue."""
-    place = session.connection().execute(_RETURN).scalar_one()
-    slot.state, slot.annotator_id, slot.order_shown = "open", None, None
-    slot.claimed_at = slot.lease_until = None
-    slot.priority = RETURNED + place
-    session.add(slot)
-    session.flush()
+    connection = session.connection()
+    turn = connection.execute(_RETURN).scalar_one()
+    connection.execute(_GIVE_BACK, {"slot": place.id, "priority": RETURNED + turn})
 
 
 def order_shown(seed: int, pair_id: str, replica: int, annotator_id: str, responses: Iterable[str]) -> list[str]:
@@ -314,6 +361,24 @@ _LEASE = text(
 _RENEW = text(
     "UPDATE slot SET lease_until = :until WHERE state = 'leased' AND annotator_id = :who AND id IN :slots"
 ).bindparams(bindparam("slots", expanding=True))
+
+_FIND_PLACE = (
+    "SELECT slot.pair_id, slot.state, slot.annotator_id, slot.order_shown, slot.replica, pair.seed, "
+    "pair_response.response_id FROM slot JOIN pair ON pair.id = slot.pair_id "
+    "JOIN pair_response ON pair_response.pair_id = pair.id WHERE slot.id = :slot ORDER BY pair_response.position"
+)
+_PLACE = text(_FIND_PLACE).columns(order_shown=JSON)
+_PLACE_LOCKED = text(f"{_FIND_PLACE} FOR UPDATE OF slot").columns(order_shown=JSON)
+_CLOSE = text(
+    "UPDATE slot SET state = 'done', annotator_id = :who, order_shown = :order, lease_until = NULL WHERE id = :slot"
+).bindparams(bindparam("order", type_=JSON))
+_REOPEN = text(
+    "UPDATE slot SET state = 'leased', annotator_id = :who, order_shown = :order, claimed_at = :now WHERE id = :slot"
+).bindparams(bindparam("order", type_=JSON))
+_GIVE_BACK = text(
+    "UPDATE slot SET state = 'open', annotator_id = NULL, order_shown = NULL, claimed_at = NULL, lease_until = NULL, "
+    "priority = :priority WHERE id = :slot"
+)
 
 _NEW_BATCH = text(
     "INSERT INTO queue_state (id, batches, returned) VALUES (1, 1, 0) "
