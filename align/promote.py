@@ -20,9 +20,9 @@ class GateSection(BaseModel):
     """The lower 95% bound of the win rate against the champion must exceed this."""
     min_prompts: int = Field(default=50, ge=2)
     """Fewest held-out prompts a verdict may rest on."""
-    max_kl: float = Field(default=60.0, gt=0)
+    max_kl: float = Field(default=30.0, gt=0)
     """Highest mean divergence from the SFT model, nats a response."""
-    max_length_ratio: float = Field(default=1.5, ge=1)
+    max_length_ratio: float = Field(default=1.8, ge=1)
     """Mean length may be at most this many times the SFT model's, and at least one over it."""
     max_repetition: float = Field(default=0.1, ge=0, le=1)
     """How much the share of repeated word pairs may exceed the SFT model's."""
@@ -70,8 +70,8 @@ def decide(metrics: Mapping[str, Any], gate: GateSection) -> Verdict:
         return Verdict(False, tuple(against), evidence)
     low, high = metrics["win_rate_champion_ci"]
     reason = (
-        f"the referee prefers it to the champion on {metrics['win_rate_champion']:.1%} of {metrics['prompts']} prompts "
-        f"(95% interval {low:.1%} to {high:.1%}), and nothing guarded regressed"
+        f"by the referee it wins {metrics['win_rate_champion']:.1%} of its comparisons with the champion on "
+        f"{metrics['prompts']} prompts (95% interval {low:.1%} to {high:.1%}), and nothing guarded regressed"
     )
     return Verdict(True, (reason,), evidence)
 

@@ -29,7 +29,7 @@ GOOD: dict[str, Any] = {
 def test_a_candidate_that_is_better_and_whole_is_promoted() -> None:
     verdict = decide(GOOD, GateSection())
     assert verdict.promoted
-    assert "60.0% of 300 prompts" in verdict.reasons[0]
+    assert "wins 60.0% of its comparisons with the champion on 300 prompts" in verdict.reasons[0]
     assert verdict.evidence["win_rate_champion_ci"] == [0.55, 0.65]
 
 
@@ -40,9 +40,9 @@ def test_a_candidate_that_is_better_and_whole_is_promoted() -> None:
         ({"win_rate_champion_ci": None}, "no interval"),
         ({"win_rate": 0.45}, "prefers the SFT model"),
         ({"prompts": 49}, "only 49 held-out prompts"),
-        ({"kl": 60.1}, "nats a response"),
-        ({"length": 30.1}, "much longer"),
-        ({"length": 13.3}, "much shorter"),
+        ({"kl": 30.1}, "nats a response"),
+        ({"length": 36.1}, "much longer"),
+        ({"length": 11.1}, "much shorter"),
         ({"repetition": 0.15}, "repeats itself"),
         ({"finished": 0.87}, "come to an end"),
         ({"agreement": 0.44}, "was gamed"),
