@@ -6,14 +6,13 @@ Labels are facts, skips, revisions and retractions among them; slots only say wh
 
 import time
 from collections.abc import Sequence
-from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from sqlalchemy import insert, text
 from sqlmodel import Session, SQLModel, select
 
 from annotate import slots
 from annotate.errors import BadInput, Conflict, NotAllowed, NotFound
+from annotate.judgment import Judgment, Skip, Stored, check_ranking
 from annotate.ledger import Ledger
 from annotate.slots import Place, Shown, Task, add_pairs
 from annotate.tables import Annotator, Label, Slot
@@ -42,59 +41,6 @@ LEASE_SECONDS = 900
 UNDO_SECONDS = 600
 MOST_TASKS = 50
 """Most tasks one person may hold at once."""
-
-_UUID = r"^[0-9A-Za-z_-]{8,64}$"
-
-
-def _storable(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("a text cannot hold a NUL character")
-    return text
-
-
-Text = Annotated[str, AfterValidator(_storable)]
-
-
-class Judgment(BaseModel):
-    """What one person says about one task.
-
-    ranking: response ids, best first, ties sharing a list. strength: how much better the best is, 0 (hardly) to 3; a
-    slider's negative sign is kept but says nothing beyond the ranking. active_ms: time really spent on it.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    uuid: str = Field(pattern=_UUID)
-    slot: int = Field(ge=1, lt=2**31)
-    ranking: tuple[tuple[str, ...], ...] = Field(min_length=1, max_length=16)
-    strength: int | None = Field(default=None, ge=-3, le=3)
-    both_bad: bool = False
-    criteria: dict[Text, Text | int | float | bool] = Field(default_factory=dict, max_length=32)
-    rationale: Text = Field(default="", max_length=20_000)
-    edited: dict[str, Annotated[Text, Field(max_length=200_000)]] = Field(default_factory=dict, max_length=16)
-    flags: tuple[Text, ...] = Field(default=(), max_length=32)
-    active_ms: int | None = Field(default=None, ge=0, lt=2**31)
-    source: Text = Field(default="app", max_length=64)
-
-
-class Skip(BaseModel):
-    """One person passes a task on, and why."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
-
-    uuid: str = Field(pattern=_UUID)
-    slot: int = Field(ge=1, lt=2**31)
-    reason: Text = Field(min_length=1, max_length=500)
-
-
-class Stored(BaseModel):
-    """A judgment that is safely in the ledger, and until when it may be undone (seconds since 1970)."""
-
-    model_config = ConfigDict(frozen=True)
-
-    uuid: str
-    stored: bool = True
-    undo_until: float
 
 
 def register(session: Session, annotator_id: str, kind: str = "human", role: str = "annotator") -> Annotator:
@@ -157,7 +103,7 @@ def submit(ledger: Ledger, annotator_id: str, judgment: Judgment, *, now: float 
         if known is not None:
             return _again(known, label)
         _check_holds(session, place, annotator_id)
-        _check_responses(place, judgment)
+        check_ranking(judgment, place.responses)
         slots.close(session, place, annotator_id, label.order_shown)
         return _store(session, label)
 
@@ -183,7 +129,7 @@ def revise(ledger: Ledger, annotator_id: str, old: str, judgment: Judgment, *, n
         if known is not None:
             return _again(known, label)
         _check_counts(session, before)
-        _check_responses(place, judgment)
+        check_ranking(judgment, place.responses)
         return _store(session, label)
 
     return ledger.write(run)
@@ -285,14 +231,6 @@ def _check_holds(session: Session, place: Place, annotator_id: str) -> None:
     label = select(Label.uuid).where(Label.pair_id == place.pair_id, Label.annotator_id == annotator_id)
     if session.exec(slot).first() is not None or session.exec(label).first() is not None:
         raise Conflict("you had this pair already", where=where, next="Claim another")
-
-
-def _check_responses(place: Place, judgment: Judgment) -> None:
-    named = sorted(identity for tied in judgment.ranking for identity in tied)
-    if named != sorted(place.responses) or not all(judgment.ranking):
-        raise BadInput("a ranking names every response of the pair exactly once", where=f"slot {place.id}")
-    if not set(judgment.edited) <= set(named):
-        raise BadInput("only a response of the pair can be edited", where=f"slot {place.id}")
 
 
 def _known(session: Session, uuid: str) -> Label | None:

@@ -1,9 +1,11 @@
 """The queue in SQLite and PostgreSQL: claims, judgments, revisions, undo, skips, and many people at once."""
 
+import multiprocessing
 import threading
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from multiprocessing.connection import Connection
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -579,6 +581,44 @@ def test_twenty_people_at_once_never_share_or_repeat_a_pair(any_ledger: Ledger) 
     assert len({(label.pair_id, label.annotator_id) for label in labels}) == len(labels) == 180
     assert counts(any_ledger).have == 180
     assert any_ledger.check() == []
+
+
+def test_two_processes_share_one_queue(database_url: str) -> None:
+    people = [f"person-{number}" for number in range(6)]
+    with Ledger.open(database_url) as ledger:
+        pairs = fill(ledger, 40, overlap=3, annotators=people)
+    context = multiprocessing.get_context("forkserver")
+    answers, ours = context.Pipe(duplex=False)
+    processes = [context.Process(target=label_all, args=(database_url, people[at::2], ours)) for at in (0, 1)]
+    for process in processes:
+        process.start()
+    given = {**answers.recv(), **answers.recv()}
+    for process in processes:
+        process.join()
+    with Ledger.open(database_url) as ledger:
+        for who in people:
+            for task in queue.claim(ledger, who, 50):  # what was locked by the other process at the very end
+                given[who].append(task.pair)
+                queue.submit(ledger, who, judgment(task, f"{who}-{task.slot:06d}"))
+        assert Counter(label.pair_id for label in labels_of(ledger)) == dict.fromkeys(pairs, 3)
+        assert all(len(set(mine)) == len(mine) for mine in given.values())
+        assert sum(map(len, given.values())) == counts(ledger).have == 120
+        assert ledger.check() == []
+
+
+def label_all(database_url: str, people: list[str], answer: Connection) -> None:
+    """Each person claims and judges until nothing is left for them; answers with the pairs each was given."""
+    given: dict[str, list[str]] = {who: [] for who in people}
+    with Ledger.open(database_url) as ledger:
+
+        def work(who: str) -> None:
+            while tasks := queue.claim(ledger, who, 2):
+                for task in tasks:
+                    given[who].append(task.pair)
+                    queue.submit(ledger, who, judgment(task, f"{who}-{task.slot:06d}"))
+
+        together(*(lambda who=who: work(who) for who in people))  # type: ignore[misc]
+    answer.send(given)
 
 
 def test_one_judgment_sent_many_times_at_once_is_stored_once(any_ledger: Ledger) -> None:
