@@ -126,7 +126,10 @@ def router(ledger: Ledger) -> APIRouter:
 
     @routes.post("/labels")
     def label(me: Me, sent: LabelIn) -> queue.Stored:
-        """Store a judgment; the same uuid again returns the stored result. `supersedes` revises an earlier one."""
+        """Store a judgment; the same uuid again returns the stored result.
+
+        One that names an earlier one of mine in supersedes takes its place.
+        """
         judgment = queue.Judgment(**sent.model_dump(exclude={"supersedes"}))
         if sent.supersedes is not None:
             return queue.revise(ledger, me.id, sent.supersedes, judgment)

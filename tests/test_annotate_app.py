@@ -234,6 +234,22 @@ def test_a_conversation_is_shown_turn_by_turn_with_the_system_message_folded(des
     assert system.is_visible()
 
 
+def test_a_long_prompt_is_folded_and_unfolds_by_key(desk: Any, server: Server) -> None:
+    put_into_queue(server.ledger, [Example("A line.\n" * 200, ("Yes.", "No.")), *numbered(1)])
+    ann = desk().ready()
+    if "Question" in ann.page.text_content(".tl-prompt"):
+        assert not ann.page.locator(".tl-more").is_visible()
+        ann.press("1")
+    ann.ready()
+    assert ann.page.get_by_role("button", name="Whole prompt").is_visible()
+    ann.page.keyboard.press("p")
+    ann.page.get_by_role("button", name="Fold the prompt").wait_for()
+    whole = "each => each.scrollHeight === each.clientHeight"
+    assert ann.page.locator(".tl-prompt").evaluate(whole)
+    ann.page.keyboard.press("p")
+    assert not ann.page.locator(".tl-prompt").evaluate(whole)
+
+
 def test_three_quick_presses_make_one_label(desk: Any, server: Server) -> None:
     put_into_queue(server.ledger, numbered(5))
     ann = desk().ready()

@@ -120,10 +120,21 @@ class Screen {
     this.button("bad").querySelector("span").textContent = many ? "All bad" : "Both bad";
     this.state("pair");
     scrollTo({ top: 0, behavior: "instant" });
-    this.at("prompt").scrollTop = task.prompt.length > 2 ? this.at("prompt").scrollHeight : 0;
+    this.unfold(false);
     this.at("pair").focus({ preventScroll: true });
     this.root.setAttribute("aria-busy", "true");
     requestAnimationFrame(() => setTimeout(() => this.painted(task)));
+  }
+
+  /** Show the whole of a long prompt, or its last part when it is a conversation, else its first. */
+  unfold(open) {
+    const prompt = this.at("prompt");
+    const more = this.at("more");
+    prompt.dataset.open = open;
+    more.hidden = !open && prompt.scrollHeight <= prompt.clientHeight + 1;
+    more.setAttribute("aria-expanded", open);
+    more.firstElementChild.textContent = open ? "Fold the prompt" : "Whole prompt";
+    prompt.scrollTop = !open && this.tasks[0].prompt.length > 2 ? prompt.scrollHeight : 0;
   }
 
   painted(task) {
@@ -142,13 +153,12 @@ class Screen {
   /** Nothing to show: say why, and what happens next. */
   rest() {
     this.locked = true;
+    this.state("rest");
     const { round } = this.latest ?? {};
     const [title, text] = restText(round, Boolean(this.outbox?.offline));
     this.at("rest").querySelector("h2").textContent = title;
     this.at("rest").querySelector("p").textContent = text;
     this.at("rest").querySelector(".tl-small").textContent = `This page looks again every ${LOOK_AGAIN_MS / 1000} seconds.`;
-    if (this.root.dataset.state !== "rest") this.say(title);
-    this.state("rest");
     this.root.setAttribute("aria-busy", "false");
     delete this.root.dataset.slot;
   }
@@ -158,7 +168,7 @@ class Screen {
     this.at("pair").hidden = name !== "pair";
     this.at("rest").hidden = name !== "rest";
     this.at("bar").hidden = name !== "pair" && !this.history.length;
-    for (const act of ["first", "tie", "second", "bad", "skip"]) this.button(act).disabled = name !== "pair";
+    this.at("judge").hidden = this.button("bad").hidden = this.button("skip").hidden = name !== "pair";
     this.button("undo").disabled = !this.history.length;
   }
 
@@ -210,6 +220,7 @@ class Screen {
       const place = this.rank.indexOf(index);
       shown.dataset.chosen = place >= 0;
       shown.querySelector(".tl-rank").textContent = place >= 0 ? `place ${place + 1}` : "";
+      shown.querySelector("[data-pick]").hidden = place >= 0;
     });
   }
 
@@ -282,6 +293,7 @@ class Screen {
       b: () => this.all(SAID.bad, true),
       s: () => this.ask(),
       u: () => this.undo(),
+      p: !this.at("more").hidden && (() => this.fold()),
       "?": () => this.dialog("help").showModal(),
       Backspace: this.rank.length > 0 && (() => (this.rank.pop(), this.ranks())),
     }[key];
@@ -299,11 +311,16 @@ class Screen {
       bad: () => this.all(SAID.bad, true),
       skip: () => this.ask(),
       undo: () => this.undo(),
+      more: () => this.fold(),
       help: () => this.dialog("help").showModal(),
       close: () => button.closest("dialog").close(),
       dismiss: () => (this.at("notice").hidden = true),
       leave: () => this.leave(),
     })[button.dataset.act]?.();
+  }
+
+  fold() {
+    this.unfold(this.at("prompt").dataset.open !== "true");
   }
 
   ask() {
