@@ -85,9 +85,9 @@ def import_prompts(
 ) -> Report:
     """Store the prompts of a file (.jsonl, .csv, .parquet, .txt; gzipped or not) or of a `datasets` name or folder.
 
-    Rows: see formats.parse_prompt. A row that cannot be read stops everything before anything is stored, unless
-    `strict` is off: then it is listed in the report like the prompts that the cleaning refuses. dataset_split: of a
-    `datasets` source, which split to read.
+    Rows: see formats.parse_prompt. A row that cannot be understood (broken JSON, no prompt) stops everything before
+    anything is stored, unless `strict` is off: then it is listed in the report like the prompts that the cleaning
+    refuses. dataset_split: of a `datasets` source, which split to read.
     Raises BadInput naming the line; NotFound when there is no such file; MissingExtra without `datasets` or pyarrow.
     """
     section = section or PromptsSection()
@@ -316,7 +316,7 @@ def _present(session: Session, column: Any, values: Sequence[str]) -> Iterable[s
 
 
 def _checked(rows: Iterable[Row], name: str, strict: bool) -> Iterator[tuple[Row, Messages]]:
-    """Rows with their prompts; one that cannot be read raises, or carries the reason when not strict."""
+    """Rows with their prompts; one that cannot be understood raises, or carries the reason when not strict."""
     for row in rows:
         why = row.broken
         messages: Messages = ()
@@ -324,9 +324,8 @@ def _checked(rows: Iterable[Row], name: str, strict: bool) -> Iterator[tuple[Row
             try:
                 messages = parse_prompt(row.fields)
             except BadInput as error:
-                # An empty prompt is cleaning's business: it never stops an import.
                 why = "empty" if error.what.endswith(": empty") else error.what
-        if why and why != "empty" and strict:
+        if why and strict and not why.startswith(("empty", "broken encoding")):  # those are the cleaning's business
             raise BadInput(
                 why,
                 where=f"{name}, line {row.line}",

@@ -169,9 +169,12 @@ def test_what_is_refused_stands_in_the_report_and_the_rest_is_stored(ledger, tmp
         (5, "empty"),
     ]
     assert report["ignored_columns"] == ["topic"]
-    blank = tmp_path / "a.txt"
-    blank.write_text("Where?\n\nWhen?\n")
-    assert import_prompts(ledger, blank).rejected == [{"line": 2, "why": "empty"}]
+    text = tmp_path / "a.txt"
+    text.write_bytes(b"Where?\n\nWhen?\ncaf\xe9\n")
+    assert [(row["line"], row["why"].split(":")[0]) for row in import_prompts(ledger, text).rejected] == [
+        (2, "empty"),
+        (4, "broken encoding"),
+    ]
 
 
 def test_a_second_import_is_counted_and_doubles_nothing(ledger, tmp_path):

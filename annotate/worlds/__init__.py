@@ -96,7 +96,7 @@ def _imported(path: Path) -> ModuleType:
     return module
 
 
-def _failing_line(error: Exception, path: Path) -> int:
+def _failing_line(error: BaseException, path: Path) -> int:
     if isinstance(error, SyntaxError) and error.lineno is not None and error.filename == str(path):
         return error.lineno
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
