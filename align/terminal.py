@@ -65,7 +65,7 @@ def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]])
         table.add_column(name)
     for row in rows:
         table.add_row(*(Text(as_cell(cell)) for cell in row))
-    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 def as_cell(value: Any) -> str:
