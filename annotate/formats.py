@@ -283,12 +283,13 @@ def _messages(value: Any, name: str) -> Messages:
         raise BadInput(f"{name}: {error.what}") from None
     except ValueError as error:  # pydantic's, for parts that are no objects
         raise BadInput(f"{name}: a message's content is text or a list of parts") from error
-    if not any(turn.text.strip() or not isinstance(turn.content, str) for turn in messages):
-        raise BadInput(f"{name}: empty")
     return messages
 
 
 def _ends_with_user(messages: Messages, name: str) -> Messages:
+    """The messages, if they are a prompt: not empty, the last turn for somebody to answer."""
+    if messages and not any(turn.text.strip() or not isinstance(turn.content, str) for turn in messages):
+        raise BadInput(f"{name}: empty")
     if not messages or messages[-1].role not in ("user", "tool"):
         raise BadInput(f"{name}: the last turn is not the user's")
     return messages

@@ -115,6 +115,12 @@ def test_every_form_of_a_preference_means_the_same(form):
     assert [vote.ranking for vote in ballot.votes] == [((0,), (1,))]
 
 
+@pytest.mark.parametrize("side", ["", [{"role": "assistant", "content": ""}]])
+def test_an_answer_may_be_empty_as_models_do_say_nothing(side):
+    ballot = parse_preference({"prompt": "Why?", "chosen": "Because.", "rejected": side})
+    assert ballot.answers[1].text == ""
+
+
 def test_a_longer_conversation_shares_all_but_the_last_turn():
     shared = [USER, YES, {"role": "user", "content": "Sure?"}]
     ballot = parse_preference({"chosen": [*shared, YES], "rejected": [*shared, NO]})
