@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 CHECKPOINTS = "checkpoints"
 # What depends on the machine's speed, or on whether the run was ever interrupted (train_loss is a mean over the steps
-# since then), has no place in a file whose bytes must not change.
-_TIMING = ("runtime", "per_second", "step_time", "total_flos", "profiling", "train_loss")
+# since then, num_tokens a count), has no place in a file whose bytes must not change.
+_TIMING = ("runtime", "per_second", "step_time", "total_flos", "profiling", "train_loss", "num_tokens")
 
 
 def quiet_arguments(out: Path, *, seed: int) -> dict[str, Any]:

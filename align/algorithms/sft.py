@@ -4,11 +4,13 @@ Starts from any transformers model, or from a tiny one made on the spot. Knows n
 """
 
 import json
+import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from align.tiny import TinySection, make_tiny, texts_of
@@ -90,14 +92,21 @@ def run(
         warmup_steps=20,
         per_device_train_batch_size=config.batch_size,
         per_device_eval_batch_size=2 * config.batch_size,
-        train_sampling_strategy="group_by_length",
         max_length=config.max_tokens,
         dataset_kwargs={"skip_prepare_dataset": True},
-        eval_strategy="epoch" if encoded[True] else "no",
+        # Curves are measured where checkpoints are written, so that no row tells where a run was interrupted.
+        eval_strategy="steps" if encoded[True] else "no",
+        eval_steps=config.checkpoint_steps,
         save_steps=config.checkpoint_steps,
-        logging_steps=10,
+        logging_steps=math.gcd(10, config.checkpoint_steps),
     )
-    trainer = SFTTrainer(
+    order = ByLength([len(row["input_ids"]) for row in encoded[False]], config.batch_size, seed)
+
+    class Trainer(SFTTrainer):
+        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+            return order
+
+    trainer = Trainer(
         model=model,
         args=arguments,
         train_dataset=Dataset.from_list(encoded[False]),
@@ -127,6 +136,30 @@ def run(
         "cut": cut,
         "parameters": sum(parameter.numel() for parameter in trained.parameters()),
     }
+
+
+class ByLength:
+    """The order of the rows in each epoch: shuffled, but rows of one batch are of similar length.
+
+    It depends on seed and epoch alone; transformers' own takes what the generators happen to hold, and a run that goes
+    on from a checkpoint then sees other batches.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+        self.lengths, self.block, self.seed, self.epoch = np.array(lengths), 50 * batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the trainer at the start of each epoch, the one it goes on with too."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.lengths))
+        for start in range(0, len(order), self.block):
+            block = order[start : start + self.block]
+            yield from block[np.argsort(-self.lengths[block], kind="stable")].tolist()
 
 
 def _take(name: str, out: Path) -> dict[str, float | int | str | None]:
