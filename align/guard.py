@@ -83,15 +83,14 @@ class Guard:
         self.every, self.progress = every, progress
         self.looks: list[Look] = []
         self.before: list[tuple[Messages, str]] = []
-        self.before_reward = 0.0
+        self.spread = 1.0
+        """Standard deviation of the SFT model's rewards on the held-out prompts, nats."""
 
     def start(self, step: int) -> None:
         """Look at the SFT model, and take up the looks that an earlier run made up to `step`."""
         answers = self._sample(self.reference)
         self.before = self._flat(answers)
-        first = self._look(0, answers, self.reference)
-        self.before_reward = first.reward
-        self.looks = [first]
+        self.looks = [self._look(0, answers)]
         path = self.out / "looks.json"
         if step and path.exists():
             earlier = [Look(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
@@ -99,7 +98,7 @@ class Guard:
 
     def look(self, step: int, model: Any) -> Look:
         """Sample from the policy, judge it, and keep its weights as a candidate."""
-        look = self._look(step, self._sample(model), model)
+        look = self._look(step, self._sample(model))
         self.looks = [*(one for one in self.looks if one.step < step), look]
         part = self.out / "looks.json.part"
         part.write_text(json.dumps([asdict(one) for one in self.looks]), encoding="utf-8")
@@ -224,19 +223,22 @@ class Guard:
     def _flat(self, answers: list[list[Completion]]) -> list[tuple[Messages, str]]:
         return [(prompt, answer.text) for prompt, row in zip(self.prompts, answers, strict=True) for answer in row]
 
-    def _look(self, step: int, answers: list[list[Completion]], model: Any) -> Look:
+    def _look(self, step: int, answers: list[list[Completion]]) -> Look:
         flat = self._flat(answers)
         rows = [answer for row in answers for answer in row]
         mean, std = self.scorer.score([prompt for prompt, _ in flat], [text for _, text in flat])
         reward = float(np.mean(mean))
-        if hasattr(self.scorer, "improvement"):
+        if step == 0:
+            improvement, doubt = 0.0, 0.0
+            self.spread = max(float(np.std(mean)), 1e-6)
+        elif hasattr(self.scorer, "improvement"):
             from reward.features import Item
 
             improvement, doubt = self.scorer.improvement(
                 [Item(prompt, text) for prompt, text in self.before], [Item(prompt, text) for prompt, text in flat]
             )
         else:
-            improvement, doubt = reward - (self.before_reward if step else reward), float(np.mean(std)) if step else 0.0
+            improvement, doubt = reward - self.looks[0].reward, float(np.mean(std))
         own = np.array([answer.logprob for answer in rows], dtype=float)
         return Look(
             step=step,

@@ -32,7 +32,7 @@ class RlooSection(BaseModel):
     learning_rate: float = Field(default=5e-4, gt=0)
     """Peak of a linear decay after three warm-up steps; a real model wants about 1e-6."""
     beta: float = Field(default=0.05, ge=0)
-    """Reward taken off for each nat of divergence from the SFT model."""
+    """Reward taken off for each nat of divergence from the SFT model, in spreads of the SFT model's rewards."""
     pessimism: float = Field(default=0.7, ge=0)
     """Standard deviations of the reward model taken off its mean."""
     max_new_tokens: int = Field(default=96, ge=1)
@@ -40,7 +40,7 @@ class RlooSection(BaseModel):
     max_prompt_tokens: int = Field(default=512, ge=1)
     """Longest prompt, in tokens; longer ones are cut from the left."""
     missing_eos_penalty: float = Field(default=1.0, ge=0)
-    """Reward taken off a response that does not end within max_new_tokens."""
+    """Taken off a response that does not end within max_new_tokens, in the same unit."""
     probe_steps: int = Field(default=8, ge=1)
     """Steps between looks at held-out prompts; a checkpoint is written at each."""
     probe_prompts: int = Field(default=96, ge=1)
@@ -104,7 +104,8 @@ def run(
             [as_messages(prompt) for prompt in prompts], [answer[0]["content"] for answer in completions]
         )
         ended = np.array([ids[-1] in stops for ids in completion_ids])
-        pessimistic = mean - config.pessimism * std - config.missing_eos_penalty * ~ended
+        # In spreads of the SFT model's rewards, so that kl and the penalty mean the same whatever the labels told.
+        pessimistic = (mean - config.pessimism * std) / guard.spread - config.missing_eos_penalty * ~ended
         return [float(value) for value in pessimistic]
 
     peft_config = None
