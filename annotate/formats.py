@@ -6,17 +6,15 @@ Pure: no files, no database. readers.py yields the rows, imports.py and prompts.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 import numpy as np
 
 from annotate.errors import BadInput
+from annotate.fields import MAX_VOTES, count_in, flag_in, number_in, required, short, strength_in, text_in, time_in
 from annotate.messages import Message, Messages, as_messages, digest, to_dicts
 
 Kind = Literal["votes", "preferences", "prompts", "pairs"]
-MAX_VOTES = 1000
-"""Votes that one row of a preferences file may stand for."""
 MAX_RESPONSES = 16
 OBJECTIVES = ("helpful", "safe")
 
@@ -67,29 +65,29 @@ def parse_vote(row: Mapping[str, Any]) -> Ballot:
     """
     prompt = _prompt(row)
     answers = (
-        Answer(_answer(row, "response_a"), _text(row, "model_a")),
-        Answer(_answer(row, "response_b"), _text(row, "model_b")),
+        Answer(_answer(row, "response_a"), text_in(row, "model_a")),
+        Answer(_answer(row, "response_b"), text_in(row, "model_b")),
     )
-    annotator = _required(row, "annotator").strip()
+    annotator = required(row, "annotator").strip()
     if not annotator:
         raise BadInput("annotator: empty")
-    preference = _required(row, "preference")
+    preference = required(row, "preference")
     rankings = {"a": ((0,), (1,)), "b": ((1,), (0,)), "tie": ((0, 1),)}
     if preference not in rankings:
-        raise BadInput(f"preference: expected a, b or tie, found {_show(preference)}")
-    acceptable = _flag(row, "acceptable_a"), _flag(row, "acceptable_b")
-    seconds = _number(row, "task_seconds", high=2_000_000)
+        raise BadInput(f"preference: expected a, b or tie, found {short(preference)}")
+    acceptable = flag_in(row, "acceptable_a"), flag_in(row, "acceptable_b")
+    seconds = number_in(row, "task_seconds", high=2_000_000)
     vote = Vote(
         annotator=annotator,
         ranking=rankings[preference],
-        shown=(1, 0) if _flag(row, "shown_swapped") else (0, 1),
-        strength=_strength(row),
-        rationale=_text(row, "rationale"),
+        shown=(1, 0) if flag_in(row, "shown_swapped") else (0, 1),
+        strength=strength_in(row),
+        rationale=text_in(row, "rationale"),
         acceptable=acceptable,
         active_ms=None if seconds is None else round(seconds * 1000),
-        submitted_at=_time(row, "submitted_at"),
+        submitted_at=time_in(row, "submitted_at"),
     )
-    return Ballot(prompt, answers, (vote,), _text(row, "source"), _objective(row))
+    return Ballot(prompt, answers, (vote,), text_in(row, "source"), _objective(row))
 
 
 def parse_preference(row: Mapping[str, Any]) -> Ballot:
@@ -106,15 +104,15 @@ def parse_preference(row: Mapping[str, Any]) -> Ballot:
     Raises BadInput saying which field is wrong.
     """
     prompt, chosen, rejected = _conversations(row)
-    source = _text(row, "source")
-    counts = [_count(row, name) for name in ("votes_chosen", "votes_rejected", "votes_tie")]
+    source = text_in(row, "source")
+    counts = [count_in(row, name) for name in ("votes_chosen", "votes_rejected", "votes_tie")]
     if all(count is None for count in counts):
         counts = [1, 0, 0]
     votes = [count or 0 for count in counts]
     if not 0 < sum(votes) <= MAX_VOTES:
         raise BadInput(f"the row holds {sum(votes)} votes, expected 1 to {MAX_VOTES}")
-    strength = _number(row, "strength", high=3)
-    left = _number(row, "chosen_shown_left", high=1)
+    strength = number_in(row, "strength", high=3)
+    left = number_in(row, "chosen_shown_left", high=1)
     shown = (0, 1) if left == 1 else (1, 0) if left == 0 else ()
     outcomes = [((0,), (1,))] * votes[0] + [((1,), (0,))] * votes[1] + [((0, 1),)] * votes[2]
     names = np.random.default_rng(int(row_key("preferences", row), 16)).permutation(len(outcomes))
@@ -127,7 +125,7 @@ def parse_preference(row: Mapping[str, Any]) -> Ballot:
         )
         for name, outcome in zip(names, outcomes, strict=True)
     )
-    answers = (Answer(chosen, _text(row, "chosen_model")), Answer(rejected, _text(row, "rejected_model")))
+    answers = (Answer(chosen, text_in(row, "chosen_model")), Answer(rejected, text_in(row, "rejected_model")))
     return Ballot(prompt, answers, ballots, source, _objective(row))
 
 
@@ -140,21 +138,21 @@ def parse_set(row: Mapping[str, Any]) -> Ballot:
     prompt = _prompt(row)
     responses, models = row.get("responses"), row.get("models")
     if not isinstance(responses, list) or not 2 <= len(responses) <= MAX_RESPONSES:
-        raise BadInput(f"responses: expected a list of 2 to {MAX_RESPONSES} texts, found {_show(responses)}")
+        raise BadInput(f"responses: expected a list of 2 to {MAX_RESPONSES} texts, found {short(responses)}")
     if models is None:
         models = [""] * len(responses)
     if not isinstance(models, list) or len(models) != len(responses):
-        raise BadInput(f"models: expected a list of {len(responses)} names, found {_show(models)}")
+        raise BadInput(f"models: expected a list of {len(responses)} names, found {short(models)}")
     answers = []
     for place, (response, model) in enumerate(zip(responses, models, strict=True), 1):
         fields = response if isinstance(response, Mapping) else {"text": response, "model": model}
         if not isinstance(fields.get("text"), str):
             raise BadInput(f"responses: the entry {place} is not text")
-        answers.append(Answer(fields["text"], _text(fields, "model")))
+        answers.append(Answer(fields["text"], text_in(fields, "model")))
     texts = [" ".join(answer.text.split()) for answer in answers]
     if len(set(texts)) < len(texts):
         raise BadInput("responses: two of them are the same, so there is nothing to compare")
-    return Ballot(prompt, tuple(answers), (), _text(row, "source"), _objective(row))
+    return Ballot(prompt, tuple(answers), (), text_in(row, "source"), _objective(row))
 
 
 def parse_prompt(row: Mapping[str, Any]) -> Messages:
@@ -167,8 +165,8 @@ def parse_prompt(row: Mapping[str, Any]) -> Messages:
         if row.get(name) is None:
             continue
         value = row[name]
-        if name == "instruction" and _text(row, "input"):
-            value = f"{_required(row, name)}\n\n{_text(row, 'input')}"
+        if name == "instruction" and text_in(row, "input"):
+            value = f"{required(row, name)}\n\n{text_in(row, 'input')}"
         messages = _messages(value, name)
         if name == "messages":
             while messages and messages[-1].role == "assistant":
@@ -241,7 +239,7 @@ def _conversations(row: Mapping[str, Any]) -> tuple[Messages, str, str]:
             continue
         turns = hh_turns(side) if isinstance(side, str) else _messages(side, name)
         texts.append(_one_turn(turns[len(head) :] if turns[: len(head)] == head else turns, name))
-    if texts[0] == texts[1] and _text(row, "chosen_model") == _text(row, "rejected_model"):
+    if texts[0] == texts[1] and text_in(row, "chosen_model") == text_in(row, "rejected_model"):
         raise BadInput("chosen and rejected are the same")
     return head, texts[0], texts[1]
 
@@ -300,94 +298,15 @@ def _answer(row: Mapping[str, Any], name: str) -> str:
     if isinstance(value, list):
         return _one_turn(_messages(value, name), name)
     if not isinstance(value, str):
-        raise BadInput(f"{name}: {'missing' if value is None else f'expected text, found {_show(value)}'}")
+        raise BadInput(f"{name}: {'missing' if value is None else f'expected text, found {short(value)}'}")
     return value
-
-
-def _required(row: Mapping[str, Any], name: str) -> str:
-    value = row.get(name)
-    if not isinstance(value, str):
-        raise BadInput(f"{name}: {'missing' if value is None else f'expected text, found {_show(value)}'}")
-    return value
-
-
-def _text(row: Mapping[str, Any], name: str) -> str:
-    return "" if row.get(name) is None else _required(row, name)
-
-
-def _number(row: Mapping[str, Any], name: str, *, high: float) -> float | None:
-    value = row.get(name)
-    if value == "":  # CSV has no null
-        return None
-    if isinstance(value, str):  # nor numbers
-        try:
-            value = float(value)
-        except ValueError:
-            raise BadInput(f"{name}: expected a number, found {_show(value)}") from None
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= high:
-        raise BadInput(f"{name}: expected a number from 0 to {high:g}, found {_show(value)}")
-    return float(value)
-
-
-def _count(row: Mapping[str, Any], name: str) -> int | None:
-    value = _number(row, name, high=MAX_VOTES)
-    if value is not None and value != int(value):
-        raise BadInput(f"{name}: expected a whole number of votes, found {_show(value)}")
-    return None if value is None else int(value)
-
-
-def _strength(row: Mapping[str, Any]) -> int | None:
-    value = row.get("strength")
-    if isinstance(value, str) and value in ("clear", "slight"):
-        return {"clear": 2, "slight": 1}[value]
-    number = _number(row, "strength", high=3)
-    if number is not None and number != int(number):
-        raise BadInput(f"strength: expected clear, slight or 1 to 3, found {_show(value)}")
-    return None if number is None else int(number)
-
-
-def _flag(row: Mapping[str, Any], name: str) -> bool | None:
-    value = row.get(name)
-    if value is None or isinstance(value, bool):
-        return value
-    answers = {"yes": True, "true": True, "no": False, "false": False, "": None}
-    if not isinstance(value, str) or value.lower() not in answers:
-        raise BadInput(f"{name}: expected yes or no, true or false, found {_show(value)}")
-    return answers[value.lower()]
 
 
 def _objective(row: Mapping[str, Any]) -> str:
-    value = _text(row, "objective") or OBJECTIVES[0]
+    value = text_in(row, "objective") or OBJECTIVES[0]
     if value not in OBJECTIVES:
-        raise BadInput(f"objective: expected {' or '.join(OBJECTIVES)}, found {_show(value)}")
+        raise BadInput(f"objective: expected {' or '.join(OBJECTIVES)}, found {short(value)}")
     return value
-
-
-def _time(row: Mapping[str, Any], name: str) -> float | None:
-    value = row.get(name)
-    if value is None or value == "":
-        return None
-    if isinstance(value, datetime):  # Parquet has times of its own
-        moment = value
-    elif isinstance(value, str) and not value.replace(".", "", 1).isdigit():
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            raise BadInput(f"{name}: expected a time such as 2026-01-31T16:59:52Z, found {_show(value)}") from None
-    else:
-        return _number(row, name, high=4_102_444_800)  # the year 2100: more are milliseconds by mistake
-    try:
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (OverflowError, ValueError):
-        raise BadInput(f"{name}: out of range") from None
-
-
-def _show(value: Any) -> str:
-    """A value as an error message may hold it: short, on one line."""
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."
 
 
 def row_key(kind: str, row: Mapping[str, Any]) -> str:

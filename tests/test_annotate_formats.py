@@ -79,6 +79,7 @@ def test_times_are_understood_in_the_forms_in_use(zone):
         ({"strength": 10**400}, "strength: expected a number"),
         ({"shown_swapped": "perhaps"}, "shown_swapped"),
         ({"acceptable_a": 3}, "acceptable_a"),
+        ({"submitted_at": "0001-01-01T00:00:00+14:00"}, "not between 1970 and 2100"),
         ({"submitted_at": "yesterday"}, "submitted_at: expected a time"),
         ({"submitted_at": 1_684_501_905_000}, "submitted_at: expected a number"),
         ({"task_seconds": -1}, "task_seconds"),
