@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlmodel import Session, col, select
 
@@ -273,10 +273,11 @@ def _prepare_sqlite(driver: Any, _: Any) -> None:
     driver.execute("PRAGMA cache_size=-16384")
 
 
-def _begin_sqlite(connection: Any) -> None:
-    options = connection.get_execution_options()
+def _begin_sqlite(connection: Connection) -> None:
+    options, driver = connection.get_execution_options(), connection.connection.driver_connection
+    assert driver is not None, "a connection that begins is connected"
     reading = int(options.get("reading", False))
     if connection.info.get("query_only") != reading:
-        connection.exec_driver_sql(f"PRAGMA query_only={reading}")
+        driver.execute(f"PRAGMA query_only={reading}")
         connection.info["query_only"] = reading
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("immediate") else "BEGIN")
+    driver.execute("BEGIN IMMEDIATE" if options.get("immediate") else "BEGIN")

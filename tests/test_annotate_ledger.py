@@ -1,9 +1,12 @@
 """The ledger: schema, append-only facts, one durable writer, readers that never wait, the audit, lineage, crashes."""
 
+import multiprocessing
+import resource
 import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +260,42 @@ def test_a_full_disk_is_told_and_nothing_that_was_acknowledged_is_lost(tmp_path:
     with Ledger.open(f"sqlite:///{tmp_path / 'labels.db'}") as ledger:
         assert ledger.write(long_row("space-again")) == "space-again"
         assert guidelines(ledger) == sorted([*stored, "space-again"]) and ledger.check() == []
+
+
+def test_a_disk_that_takes_no_more_is_told_and_recovered_from(tmp_path: Path) -> None:
+    """The operating system refuses to let files grow, then allows it again: no acknowledged write is lost."""
+    path = tmp_path / "labels.db"
+    Ledger.open(f"sqlite:///{path}").close()
+    context = multiprocessing.get_context("forkserver")
+    answers, ours = context.Pipe(duplex=False)
+    child = context.Process(target=write_until_full, args=(path, ours))
+    child.start()
+    stored, refused = answers.recv()
+    child.join()
+    assert len(refused) == 20 and all("nothing of this was stored" in told for told in refused)
+    assert stored[-1] == "space again" and len(stored) > 10
+    with Ledger.open(f"sqlite:///{path}") as ledger:
+        assert guidelines(ledger) == sorted(stored) and ledger.check() == []
+
+
+def write_until_full(path: Path, answer: Connection) -> None:
+    """Write rows while no file may grow past a limit; answers with what was acknowledged and what was refused."""
+    stored, refused = [], []
+    with Ledger.open(f"sqlite:///{path}") as ledger:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 200_000, hard))
+        while len(refused) < 20:
+            identity = f"row {len(stored) + len(refused)}"
+            row = Guideline(id=identity, version=1, text="x" * 5000, created_at=0)
+            try:
+                ledger.write(lambda session, row=row: session.add(row))
+                stored.append(identity)
+            except NotStored as error:
+                refused.append(str(error))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        ledger.write(guideline("space again"))
+        stored.append("space again")
+    answer.send((stored, refused))
 
 
 def sql_value(ledger: Ledger, statement: str) -> Any:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ledgers import fill, judgment
 from pydantic import ValidationError
-from sqlalchemy import func, text
+from sqlalchemy import create_engine, func, text
 from sqlmodel import col, select
 
 from annotate import queue, slots
@@ -163,6 +163,22 @@ def test_a_cursor_loses_no_slot_whatever_comes_back(any_ledger: Ledger) -> None:
     assert skipped == {"ann": 8, "bob": 8, "cid": 8}
     any_ledger.write(lambda session: queue.register(session, "dan"))
     assert len(queue.claim(any_ledger, "dan", 20)) == 8
+
+
+def test_a_slot_that_was_locked_for_a_moment_is_not_passed_for_good(postgres_server: Callable[[], str]) -> None:
+    url = postgres_server()
+    with Ledger.open(url) as ledger:
+        fill(ledger, 3)
+        with ledger.read() as session:
+            slots_in_order = list(session.exec(select(Slot.id).order_by(col(Slot.priority))))
+        engine = create_engine(url)
+        with engine.connect() as other:
+            lock = text("SELECT id FROM slot WHERE id = :slot FOR UPDATE")
+            other.execute(lock, {"slot": slots_in_order[0]})
+            assert [task.slot for task in queue.claim(ledger, "ann", 3)] == slots_in_order[1:]
+            other.rollback()
+        engine.dispose()
+        assert sorted(task.slot for task in queue.claim(ledger, "ann", 3)) == sorted(slots_in_order)
 
 
 def test_unknown_and_inactive_people_get_nothing(any_ledger: Ledger) -> None:
