@@ -20,6 +20,8 @@ from annotate.workspace import Workspace
 from annotate.worlds import load_world
 from benchmarks.micro import make_workspace, micro_recipe, run_round
 
+LABELS = micro_recipe().labels.per_round
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -73,7 +75,7 @@ def test_the_next_round_starts_from_the_verdict_and_waits_for_its_labels(workspa
     loop = loop_of(workspace, ledger)
     result = loop.advance()
     assert (result.round, result.done) == (2, ["prompts", "responses", "pairs"])
-    assert result.waiting is not None and (result.waiting.have, result.waiting.need) == (0, 20)
+    assert result.waiting is not None and (result.waiting.have, result.waiting.need) == (0, LABELS)
     responses = ledger.latest("responses", 2)
     assert responses is not None
     assert loop.champion() in loop.inputs(STAGES[3], 2).values()
@@ -83,11 +85,11 @@ def test_the_next_round_starts_from_the_verdict_and_waits_for_its_labels(workspa
 def test_labels_of_a_second_round_join_those_of_the_first(workspace: Workspace, ledger: Ledger) -> None:
     loop = loop_of(workspace, ledger)
     loop.advance()
-    simulate(ledger, load_world(str(loop.recipe.world)), seed=1, limit=20)
+    simulate(ledger, load_world(str(loop.recipe.world)), seed=1, limit=LABELS)
     assert loop.advance("snapshot").done == ["snapshot"]
     first, second = ledger.latest("snapshot", 1), ledger.latest("snapshot", 2)
     assert first is not None and second is not None
-    assert (first.metrics["votes"], second.metrics["votes"]) == (20, 40)
+    assert (first.metrics["votes"], second.metrics["votes"]) == (LABELS, 2 * LABELS)
 
 
 def test_a_late_label_goes_to_the_next_snapshot(workspace: Workspace, ledger: Ledger) -> None:
@@ -97,7 +99,7 @@ def test_a_late_label_goes_to_the_next_snapshot(workspace: Workspace, ledger: Le
     assert loop.advance("promotion").done == []
     assert ledger.latest("snapshot", 1) == before
     now = loop.freeze_now()
-    assert now.metrics["votes"] == 22
+    assert now.metrics["votes"] == LABELS + 2
     assert loop.freeze_now().id == now.id, "without a new label it is the same snapshot"
 
 
@@ -203,7 +205,7 @@ def test_lineage_walks_from_the_policy_to_its_labels_and_from_a_label_on(workspa
         one["stage"] for one in found["ancestors"]
     }
     assert [one["stage"] for one in found["descendants"]] == ["evaluation", "promotion"]
-    assert found["labels"] == 20
+    assert found["labels"] == LABELS
     uuid = next(iter(ledger.labels_behind(policy.id)))
     walked = lineage_of(ledger, uuid)
     assert policy.id in {one["id"] for one in walked["descendants"]}
