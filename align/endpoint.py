@@ -52,7 +52,7 @@ def complete(
     model = named[0] if named else _first_model(base, pause)
 
     def answer(index: int) -> list[Completion]:
-        asked = {
+        asked: dict[str, Any] = {
             "model": model,
             "messages": to_dicts(prompts[index]),
             "n": n,
@@ -69,7 +69,7 @@ def complete(
             if not choices:
                 raise BadInput("the server answered without choices", where=base, next=_NEXT)
             found += [_completion(choice, base) for choice in choices]
-            asked["seed"] = (int(asked["seed"]) + len(prompts)) % 2**31
+            asked["seed"] = (asked["seed"] + len(prompts)) % 2**31
         return found[:n]
 
     answers: list[list[Completion]] = []
