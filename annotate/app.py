@@ -30,6 +30,7 @@ _HEAD = """
 <link rel="stylesheet" href="/page/trueloop.css">
 <link rel="modulepreload" href="/page/label.js">
 <link rel="modulepreload" href="/page/outbox.js">
+<link rel="modulepreload" href="/page/pieces.js">
 """
 _ON_LOAD = 'import("/page/label.js").then((page) => page.start(element))'
 
