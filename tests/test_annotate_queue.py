@@ -165,6 +165,43 @@ def test_a_cursor_loses_no_slot_whatever_comes_back(any_ledger: Ledger) -> None:
     assert len(queue.claim(any_ledger, "dan", 20)) == 8
 
 
+def test_a_skipped_slot_reaches_those_whose_search_has_passed_it(any_ledger: Ledger) -> None:
+    fill(any_ledger, 3)
+    [first] = queue.claim(any_ledger, "bob")
+    assert len(queue.claim(any_ledger, "ann", 3)) == 2
+    queue.skip(any_ledger, "bob", first.slot, "bob-skips", "unsure")
+    assert queue.claim(any_ledger, "ann", 3)[-1].slot == first.slot
+
+
+def test_a_late_judgment_waits_for_who_is_just_taking_the_slot(postgres_server: Callable[[], str]) -> None:
+    url = postgres_server()
+    with Ledger.open(url) as ledger:
+        fill(ledger, 1)
+        [task] = queue.claim(ledger, "ann", now=1000, lease_seconds=1)
+        engine = create_engine(url)
+        refused: list[Exception] = []
+
+        def submit() -> None:
+            try:
+                queue.submit(ledger, "ann", judgment(task, "a-late-one"), now=2000)
+            except Conflict as error:
+                refused.append(error)
+
+        with engine.connect() as other:
+            other.execute(text("UPDATE slot SET annotator_id = 'bob', lease_until = 9999"))
+            late = threading.Thread(target=submit)
+            late.start()
+            waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+            with engine.connect() as watcher:
+                while watcher.execute(waiting).scalar_one() == 0:
+                    watcher.rollback()
+            other.commit()
+        late.join()
+        engine.dispose()
+        assert len(refused) == 1 and labels_of(ledger) == []
+        assert slot_of(ledger, task.slot).annotator_id == "bob"
+
+
 def test_a_slot_that_was_locked_for_a_moment_is_not_passed_for_good(postgres_server: Callable[[], str]) -> None:
     url = postgres_server()
     with Ledger.open(url) as ledger:
