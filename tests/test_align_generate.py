@@ -11,7 +11,8 @@ from align.tiny import TinySection, make_tiny
 from annotate.messages import Messages, as_messages
 from reward.backbone import encode_prompt, load_model, load_tokenizer
 
-WORDS = tuple(["make", "a", "soup", "with", "leeks", "and", "peas", "then", "roast", "them", "slowly", "until", "tender", "for", "the", "dinner"])
+TEXT = "make a soup with leeks and peas then roast them slowly until tender for the dinner"
+WORDS = TEXT.split()
 TEXTS = [" ".join(WORDS), " ".join(reversed(WORDS))] * 2
 PROMPTS = [as_messages(" ".join(WORDS[:count])) for count in (1, 3, 7, 12)]
 

@@ -47,7 +47,7 @@ class RlooSection(BaseModel):
     """Held-out prompts of a look, two responses to each."""
     kl_budget: float = Field(default=25.0, gt=0)
     """Nats a response that the promoted policy may lie from the SFT model."""
-    length_budget: float = Field(default=1.8, gt=1)
+    length_budget: float = Field(default=2.5, gt=1)
     """Factor by which the mean length may rise or fall."""
     lora_rank: int = Field(default=0, ge=0)
     """Rank of LoRA on all linear layers, merged at the end; 0 trains every weight."""
