@@ -13,7 +13,7 @@ from pathlib import Path
 from annotate.errors import TrueloopError
 
 EXIT = "exit codes: 0 done, 1 something you can mend, 2 usage, 3 waiting for labels"
-SPLIT = ("annotator", "reviewer", "lead", "admin")
+ROLES = ("annotator", "reviewer", "lead", "admin")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -78,7 +78,8 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("--host", default="127.0.0.1")
     one.add_argument("--port", type=int, default=7860)
     one.add_argument("--new-token", metavar="NAME", help="make a token for NAME, print it and exit")
-    one.add_argument("--role", choices=SPLIT, default="annotator", help="role of NAME (default annotator)")
+    one.add_argument("--role", choices=ROLES, help="role of NAME (a new one is an annotator)")
+    one.add_argument("--set-password", metavar="NAME", help="ask for NAME's new password and exit")
 
     one = verb("simulate", "Have simulated annotators label what is open.", "trueloop simulate --workspace demo")
     one.add_argument("--world", metavar="NAME|PATH", help="default: the recipe's")

@@ -182,6 +182,15 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
 def annotate(arguments: argparse.Namespace) -> int:
     """Serve the labelling page, or make a token."""
+    if arguments.set_password is not None:
+        from getpass import getpass
+
+        from annotate.auth import set_password
+
+        with opened(arguments, write=False) as (_, ledger):
+            set_password(ledger, arguments.set_password, getpass(f"New password for {arguments.set_password}: "))
+        print(f"{arguments.set_password} can sign in with the new password.")
+        return 0
     if arguments.new_token is not None:
         from annotate.auth import new_token
 

@@ -23,7 +23,9 @@ class GateSection(BaseModel):
     max_kl: float = Field(default=30.0, gt=0)
     """Highest mean divergence from the SFT model, nats a response."""
     max_length_ratio: float = Field(default=1.8, ge=1)
-    """Mean length may be at most this many times the SFT model's, and at least one over it."""
+    """Mean length may be at most this many times the SFT model's: growing answers are how reward models are gamed."""
+    min_length_ratio: float = Field(default=0.25, ge=0, le=1)
+    """Mean length may be at least this many times the SFT model's: brevity can be what people want, silence is not."""
     max_repetition: float = Field(default=0.1, ge=0, le=1)
     """How much the share of repeated word pairs may exceed the SFT model's."""
     max_unfinished: float = Field(default=0.1, ge=0, le=1)
@@ -109,7 +111,7 @@ def _regressed(metrics: Mapping[str, Any], gate: GateSection) -> list[str]:
     if kl is not None and kl > gate.max_kl:
         found.append(f"it moved {kl:.1f} nats a response away from the SFT model; the budget is {gate.max_kl:.1f}")
     length, before = metrics.get("length"), metrics.get("length_sft")
-    if length is not None and before and not 1 / gate.max_length_ratio <= length / before <= gate.max_length_ratio:
+    if length is not None and before and not gate.min_length_ratio <= length / before <= gate.max_length_ratio:
         way = "longer" if length > before else "shorter"
         found.append(f"its responses are much {way}: {length:.1f} tokens on average, the SFT model's {before:.1f}")
     rise = _rise(metrics, "repetition")

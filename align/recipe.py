@@ -121,7 +121,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
         if text.count("[") + text.count("{") > 1000:  # nested, they cost the parser their square
             raise ValueError("more brackets than any recipe has")
-        fields = yaml.safe_load(text) or {}
+        fields = yaml.safe_load(text)
     except FileNotFoundError as error:
         raise BadRecipe("there is no such recipe", where=str(path), next=_shipped_hint()) from error
     except (OSError, UnicodeDecodeError) as error:
@@ -131,6 +131,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise BadRecipe(f"not valid YAML: {problem}", where=f"{path}{line}") from error
+    if fields is None:
+        return {}
     if not isinstance(fields, dict):
         raise BadRecipe(f"a recipe is a mapping of sections, found {type(fields).__name__}", where=str(path))
     return fields

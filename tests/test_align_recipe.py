@@ -76,7 +76,7 @@ def test_a_malformed_override_is_refused(override: str) -> None:
         parse_recipe({"seed": 1}, [override])
 
 
-@pytest.mark.parametrize("text", ["a: [1", "- 1\n- 2", "\t- x", "? {}: 1\n", "a: &x [*x]"])
+@pytest.mark.parametrize("text", ["a: [1", "- 1\n- 2", "\t- x", "? {}: 1\n", "a: &x [*x]", "[]", "0"])
 def test_a_file_that_is_no_recipe_is_refused_with_its_name(text: str, tmp_path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(text, encoding="utf-8")
