@@ -62,7 +62,6 @@ def test_each_guard_alone_rejects_and_says_why(change: dict[str, Any], said: str
         ("min_prompts", 301),
         ("max_kl", 4.9),
         ("max_length_ratio", 1.05),
-        ("min_length_ratio", 1.0),
         ("max_repetition", 0.005),
         ("max_unfinished", 0.0),
         ("min_agreement", 0.61),
@@ -72,6 +71,12 @@ def test_every_field_of_the_gate_can_turn_the_verdict(field: str, value: float) 
     metrics = GOOD | {"finished": 0.979}
     assert decide(metrics, GateSection()).promoted
     assert not decide(metrics, GateSection(**{field: value})).promoted
+
+
+def test_answers_may_get_much_shorter_but_not_silent() -> None:
+    shorter = GOOD | {"length": 11.0}
+    assert decide(shorter, GateSection()).promoted
+    assert not decide(shorter, GateSection(min_length_ratio=0.6)).promoted
 
 
 def test_a_margin_too_small_for_so_few_prompts_names_how_many_it_takes() -> None:
