@@ -15,15 +15,19 @@ from typing import Any
 
 import numpy as np
 
+from align.algorithms.rloo import RlooSection
 from align.recipe import Recipe
 from annotate.errors import BadInput, NotFound, Waiting
 from annotate.ledger import Ledger
 from annotate.messages import as_messages, digest, to_dicts
+from annotate.preference import Split
 from annotate.progress import Progress
 from annotate.tables import Promotion, Response, SnapshotLabel
 from annotate.workspace import Workspace
+from reward.config import FinetuneSection, HeadSection
 
-Metrics = dict[str, float | int | str | None]
+Metrics = dict[str, Any]
+"""What the ledger keeps of a stage: numbers, intervals as [low, high], words; None where nothing was measured."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +119,8 @@ def demonstrations(job: Job) -> Metrics:
         from annotate.worlds import load_world
 
         seed = derived_seed(job.recipe.seed, "demonstrations")
-        for prompt, response in load_world(job.recipe.world).demonstrations(section.count, seed):
-            rows.append({"prompt": to_dicts(as_messages(prompt)), "response": response})
+        for asked, answer in load_world(job.recipe.world).demonstrations(section.count, seed):
+            rows.append({"prompt": to_dicts(as_messages(asked)), "response": answer})
     else:
         raise BadInput(
             "there is nothing to fine-tune the first policy on",
@@ -153,7 +157,7 @@ def prompts(job: Job) -> Metrics:
         ]
     if not rows:
         raise NotFound("there are no prompts yet", next="Run: trueloop prompts FILE")
-    counts: dict[str, float | int | str | None] = {"prompts": len(rows)}
+    counts: Metrics = {"prompts": len(rows)}
     for split in ("train", "validation", "test"):
         counts[split] = sum(row["split"] == split for row in rows)
     _write_rows(job.out / "prompts.jsonl", rows)
@@ -190,7 +194,10 @@ def responses(job: Job) -> Metrics:
         n=section.responses,
         batch_size=section.batch_size,
         progress=job.progress,
-        **sampling,
+        max_new_tokens=section.max_new_tokens,
+        temperature=section.temperature,
+        top_p=section.top_p,
+        seed=job.seed,
     )
     rows, seen = [], set()
     for row, completions in zip(asked, answers, strict=True):
@@ -311,21 +318,26 @@ def referee(job: Job) -> Metrics:
     return _train_reward(job, job.recipe.referee, "validation")
 
 
-def _train_reward(job: Job, section: Any, split: str) -> Metrics:
-    if section.kind == "head":
-        from reward.head import run
-    else:
-        from reward.finetune import run
-    return run(job.inputs, section, job.out, seed=job.seed, progress=job.progress, split=split)
+def _train_reward(job: Job, section: HeadSection | FinetuneSection, split: Split) -> Metrics:
+    if isinstance(section, HeadSection):
+        from reward import head
+
+        return head.run(job.inputs, section, job.out, seed=job.seed, progress=job.progress, split=split)
+    from reward import finetune
+
+    return finetune.run(job.inputs, section, job.out, seed=job.seed, progress=job.progress, split=split)
 
 
 def policy(job: Job) -> Metrics:
     """Align the policy by the recipe's algorithm, starting from the SFT model."""
-    if job.recipe.policy.kind == "rloo":
-        from align.algorithms.rloo import run
-    else:
-        from align.algorithms.dpo import run
-    return run(job.inputs, job.recipe.policy, job.out, seed=job.seed, progress=job.progress)
+    section = job.recipe.policy
+    if isinstance(section, RlooSection):
+        from align.algorithms import rloo
+
+        return rloo.run(job.inputs, section, job.out, seed=job.seed, progress=job.progress)
+    from align.algorithms import dpo
+
+    return dpo.run(job.inputs, section, job.out, seed=job.seed, progress=job.progress)
 
 
 def evaluation(job: Job) -> Metrics:
