@@ -24,21 +24,23 @@ FIELDS: dict[str, Any] = {
     "prompts": {"count": 90},
     "demonstrations": {"count": 160},
     "sft": {
-        "tiny": {"width": 16, "layers": 1, "words": 64},
-        "epochs": 1,
+        "tiny": {"width": 32, "layers": 1, "words": 64},
+        "epochs": 3,
         "learning_rate": 0.02,
         "batch_size": 16,
         "max_tokens": 64,
-        "checkpoint_steps": 4,
+        "checkpoint_steps": 10,
     },
-    "generate": {"prompts": 24, "responses": 3, "max_new_tokens": 8, "validation_share": 0.4},
-    "labels": {"per_round": 20},
+    "generate": {"prompts": 48, "responses": 3, "max_new_tokens": 8, "validation_share": 0.4},
+    "labels": {"per_round": 40},
     "reward": {"hidden": 4, "ngrams": 8},
     "referee": {"hidden": 4, "ngrams": 8},
     "policy": {
-        "steps": 4,
-        "prompts_per_step": 4,
-        "samples": 2,
+        "steps": 6,
+        "prompts_per_step": 8,
+        "samples": 4,
+        "learning_rate": 0.005,
+        "pessimism": 0,
         "max_new_tokens": 8,
         "probe_steps": 2,
         "probe_prompts": 4,
@@ -48,10 +50,14 @@ FIELDS: dict[str, Any] = {
 }
 """The micro recipe: every stage runs, and every training stage writes a checkpoint before its end."""
 
+FINETUNE: dict[str, Any] = {"kind": "finetune", "batch_size": 4, "checkpoint_steps": 2, "max_tokens": 64}
+DPO: dict[str, Any] = {"kind": "dpo", "batch_size": 4, "checkpoint_steps": 2, "max_tokens": 64}
+"""Micro sections of the other kinds."""
 
-def micro_recipe(overrides: list[str] | None = None) -> Recipe:
-    """The micro recipe, with overrides as the command line takes them."""
-    return parse_recipe(FIELDS, overrides)
+
+def micro_recipe(overrides: list[str] | None = None, **sections: dict[str, Any]) -> Recipe:
+    """The micro recipe, with whole sections replaced and overrides as the command line takes them."""
+    return parse_recipe(FIELDS | sections, overrides)
 
 
 def make_workspace(path: Path, recipe: Recipe | None = None) -> Workspace:
