@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -166,6 +167,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # The trainers' libraries warn each other of renamed attributes; nobody at the command line can act on it.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers|trl|peft")
     from align import commands
 
     return int(getattr(commands, arguments.verb.replace("-", "_").replace("import", "import_"))(arguments))

@@ -55,6 +55,7 @@ def make_tiny(texts: Iterable[str], out: Path, section: TinySection | None = Non
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers.utils import logging as hub_logging
 
     section = section or TinySection()
     inner = make_tokenizer(texts, section.words)
@@ -83,6 +84,7 @@ def make_tiny(texts: Iterable[str], out: Path, section: TinySection | None = Non
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config)
+    hub_logging.disable_progress_bar()
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
 
