@@ -34,7 +34,7 @@ class Look:
 
     reward, improvement, doubt: nats; improvement over the SFT model and its standard deviation. kl: nats a response.
     tokens: mean length. ended: share that ends in EOS. repeated: share of a response's trigrams that occurred before
-    in it. distinct: share of responses that are not word for word another's.
+    in it. distinct: share of prompts whose response is not word for word another prompt's.
     """
 
     step: int
@@ -249,7 +249,7 @@ class Guard:
             tokens=float(np.mean([len(answer.token_ids) for answer in rows])),
             ended=float(np.mean([answer.finished for answer in rows])),
             repeated=float(np.mean([_repeated(answer.token_ids) for answer in rows])),
-            distinct=len({answer.text for answer in rows}) / len(rows),
+            distinct=float(np.mean([len({row[k].text for row in answers}) for k in range(SAMPLES)])) / len(answers),
         )
 
     def _reference_logps(self, answers: list[list[Completion]]) -> np.ndarray:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 HASHED = 1 << 14
 """Slots of the hashed n-grams; collisions are rare below a few thousand distinct ones."""
 
+CUT = 4.0
+"""Standard deviations at which a feature is cut off."""
 POOL = 8
 """Prompts kept to measure how much of a response its own prompt explains."""
 
@@ -43,19 +45,20 @@ class Item:
 
 @dataclass
 class Block:
-    """An affine map of raw features to a block: (raw - mean) @ projection, total variance one where it was fitted.
+    """A map of raw features to a block whose total variance is one where it was fitted.
 
-    mean (D,), projection (D, K); a diagonal projection is kept as its diagonal, shape (D,).
+    mean, scale (D,): raw features are standardised and cut off at CUT deviations, so that a response unlike any seen
+    cannot buy reward by going further the same way. Sparse rows keep their scale and are not cut. projection (D, K).
     """
 
     mean: np.ndarray
+    scale: np.ndarray
     projection: np.ndarray
 
     def __call__(self, raw_N_D: Any) -> np.ndarray:
-        if self.projection.ndim == 1:
-            return np.asarray((raw_N_D - self.mean) * self.projection)
-        # Sparse rows stay sparse: the mean is subtracted after the projection.
-        return np.asarray(raw_N_D @ self.projection) - self.mean @ self.projection
+        if hasattr(raw_N_D, "tocsr"):  # stays sparse: the mean is subtracted after the projection
+            return np.asarray(raw_N_D @ self.projection) - self.mean @ self.projection
+        return np.clip((raw_N_D - self.mean) * self.scale, -CUT, CUT) @ self.projection
 
 
 @dataclass
@@ -83,14 +86,15 @@ class Features:
             del raw["ngrams"]
         for name, matrix in raw.items():
             if name == "ngrams":
-                self.blocks[name] = _principal(matrix, ngrams)
-            elif name == "hidden":
-                scale = _safe_inverse(matrix.std(0))
-                inner = _principal((matrix - matrix.mean(0)) * scale, hidden)
-                self.blocks[name] = Block(matrix.mean(0), scale[:, None] * inner.projection)
+                mean, projection = _principal(matrix, ngrams)
+                self.blocks[name] = Block(mean, np.ones_like(mean), projection)
+                continue
+            mean, scale = matrix.mean(0), _safe_inverse(matrix.std(0))
+            if name == "hidden":
+                _, projection = _principal((matrix - mean) * scale, hidden)
             else:
-                scale = _safe_inverse(matrix.std(0))
-                self.blocks[name] = Block(matrix.mean(0), scale / np.sqrt(max(1, int((scale > 0).sum()))))
+                projection = np.eye(len(mean)) / np.sqrt(max(1, int((scale > 0).sum())))
+            self.blocks[name] = Block(mean, scale, projection)
         return self, {name: self.blocks[name](matrix) for name, matrix in raw.items()}
 
     def __call__(self, items: Sequence[Item]) -> dict[str, np.ndarray]:
@@ -113,6 +117,7 @@ class Features:
         arrays = {f"words.{name}": value for name, value in self.words.state().items()}
         for name, block in self.blocks.items():
             arrays[f"{name}.mean"] = block.mean.astype(np.float32)
+            arrays[f"{name}.scale"] = block.scale.astype(np.float32)
             arrays[f"{name}.projection"] = block.projection.astype(np.float32)
         return arrays
 
@@ -124,7 +129,7 @@ class Features:
         words = {name[6:]: value for name, value in arrays.items() if name.startswith("words.")}
         names = [name[:-5] for name in arrays if name.endswith(".mean") and not name.startswith("words.")]
         blocks = {
-            name: Block(arrays[f"{name}.mean"].astype(np.float64), arrays[f"{name}.projection"].astype(np.float64))
+            name: Block(*(arrays[f"{name}.{part}"].astype(np.float64) for part in ("mean", "scale", "projection")))
             for name in sorted(names)
         }
         return cls(backbone, WordTable.from_state(words), blocks, list(pool))
@@ -244,8 +249,8 @@ def _safe_inverse(scale: np.ndarray) -> np.ndarray:
     return np.where(scale > 1e-8, 1 / np.maximum(scale, 1e-8), 0.0)
 
 
-def _principal(matrix_N_D: Any, most: int) -> Block:
-    """The principal directions of rows, dense or sparse, not whitened, scaled to total variance one."""
+def _principal(matrix_N_D: Any, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (D,) and principal directions (D, K) of rows, dense or sparse, not whitened, of total variance one."""
     rows = matrix_N_D.shape[0]
     mean = np.asarray(matrix_N_D.mean(0)).ravel()
     if rows <= 3000 or not hasattr(matrix_N_D, "tocsr"):
@@ -253,7 +258,7 @@ def _principal(matrix_N_D: Any, most: int) -> Block:
         used = np.flatnonzero(np.abs(dense).sum(0) > 0)
         centred = dense[:, used] - mean[used]
         if len(used) == 0:
-            return Block(mean, np.zeros((len(mean), 1)))
+            return mean, np.zeros((len(mean), 1))
         if rows <= len(used):
             values, left = np.linalg.eigh(centred @ centred.T)
         else:
@@ -275,9 +280,9 @@ def _principal(matrix_N_D: Any, most: int) -> Block:
         values, order = singular**2, np.argsort(-singular, kind="stable")
         whole = right_T.T[:, order]
     if whole.shape[1] == 0:
-        return Block(mean, np.zeros((len(mean), 1)))
+        return mean, np.zeros((len(mean), 1))
     # A direction's sign is arbitrary; fixing it keeps the saved bytes equal between machines with one library.
     signs = np.sign(whole[np.abs(whole).argmax(0), np.arange(whole.shape[1])])
     whole = whole * np.where(signs == 0, 1.0, signs)
     spread = float(np.sqrt((np.asarray(matrix_N_D @ whole) - mean @ whole).var(0).sum()))
-    return Block(mean, whole / max(spread, 1e-8))
+    return mean, whole / max(spread, 1e-8)

@@ -128,12 +128,15 @@ def run(
         save_steps=config.probe_steps,
         logging_steps=1,
         log_completions=False,
+        shuffle_dataset=False,
     )
     trainer = _trainer_class()(
         model=model,
         reward_funcs=reward,
         args=arguments,
-        train_dataset=Dataset.from_list([{"prompt": to_dicts(prompt)} for prompt in train]),
+        train_dataset=Dataset.from_list(
+            [{"prompt": to_dicts(train[index])} for index in _order(len(train), config, seed)]
+        ),
         processing_class=tokenizer,
         peft_config=peft_config,
         callbacks=[guard.callback()],
@@ -166,6 +169,13 @@ def read_prompts(path: Path) -> dict[str, list[Any]]:
             row = json.loads(line)
             found[row["split"]].append(as_messages(row["messages"]))
     return found
+
+
+def _order(count: int, config: RlooSection, seed: int) -> list[int]:
+    """Which prompt each place of the run takes: all steps are one pass, as a trainer's second pass does not resume."""
+    rng = np.random.default_rng(seed)
+    need = config.steps * config.prompts_per_step
+    return np.concatenate([rng.permutation(count) for _ in range(-(-need // count))])[:need].tolist()
 
 
 def _trainer_class() -> Any:
