@@ -341,6 +341,7 @@ def test_a_write_waits_for_another_process_and_gives_up_in_words(
     monkeypatch.setattr(writer, "PATIENCE_SECONDS", 0)
     with pytest.raises(NotStored, match="another process has been writing for minutes"):
         ledger.write(guideline("refused"))
+    monkeypatch.undo()
     other.execute("COMMIT")
     other.close()
     ledger.write(guideline("again"))
