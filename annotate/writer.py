@@ -160,7 +160,7 @@ class Writer:
             try:
                 connection.begin()
                 return
-            except DBAPIError as error:
+            except (DBAPIError, sqlite3.Error) as error:
                 with contextlib.suppress(Exception):
                     connection.rollback()
                 if not _BUSY & set(_codes(error)) or time.monotonic() > until:
