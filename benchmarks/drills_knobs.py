@@ -21,6 +21,7 @@ import numpy as np
 from pydantic import create_model
 
 from align import stages
+from align.promote import decide
 from align.recipe import Recipe
 from align.rounds import STAGES, Loop
 from align.stages import Job
@@ -294,6 +295,11 @@ def _waiting(bench: _Bench, _: str, recipe: Recipe) -> Any:
     return 0
 
 
+def _brief(bench: _Bench, _: str, recipe: Recipe) -> Any:
+    """The verdict on a candidate whose answers are a little shorter."""
+    return decide(EVALUATED | {"length": 9.5}, recipe.gate).reasons
+
+
 def _import(bench: _Bench, _: str, recipe: Recipe) -> Any:
     """What an import of prompts takes and leaves out."""
     workspace = make_workspace(Path(tempfile.mkdtemp(dir=bench.folder)) / "import")
@@ -322,6 +328,7 @@ _WAYS: dict[str, Callable[[_Bench, str, Recipe], Any]] = {
     "forwards": _forwards,
     "metrics": _metrics,
     "waiting": _waiting,
+    "brief": _brief,
     "import": _import,
     "report": _report,
 }

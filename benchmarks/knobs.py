@@ -148,6 +148,7 @@ KNOBS: tuple[Knob, ...] = (
     Knob("gate.min_prompts", 500),
     Knob("gate.max_kl", 5.0),
     Knob("gate.max_length_ratio", 1.05),
+    Knob("gate.min_length_ratio", 0.99, seen="brief", why="only answers that are too short show it"),
     Knob("gate.max_repetition", 0.01),
     Knob("gate.max_unfinished", 0.01),
     Knob("gate.min_agreement", 0.9),
@@ -165,7 +166,7 @@ def every_field(model: type[BaseModel] = Recipe, prefix: str = "") -> list[str]:
     """Every field of a recipe as a dotted path; the kinds of a section have paths of their own."""
     paths = []
     for name, about in model.model_fields.items():
-        kinds = _models_in(about.annotation)
+        kinds = models_in(about.annotation)
         if not kinds:
             paths.append(prefix + name)
         for kind in kinds:
@@ -174,7 +175,8 @@ def every_field(model: type[BaseModel] = Recipe, prefix: str = "") -> list[str]:
     return paths
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The sections that a field may hold."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [model for argument in get_args(annotation) for model in _models_in(argument)]
+    return [model for argument in get_args(annotation) for model in models_in(argument)]

@@ -6,6 +6,7 @@ constants, statements and results left out. Defects that a type checker would fi
 
 import ast
 import copy
+import json
 import os
 import re
 import shutil
@@ -129,6 +130,44 @@ def mutation_drill(count: int | None, *, seed: int = 0, jobs: int = 1) -> Mutati
             report.survived.append(str(mutant))
     report.seconds = time.monotonic() - started
     return report
+
+
+@dataclass(frozen=True)
+class CoverageReport:
+    """Branches of the guarded files, and those that the tests took; by file the share. caught: whether branches that
+    were added and that no test can take are among the missing ones."""
+
+    branches: int
+    taken: int
+    by_file: dict[str, float]
+    caught: bool
+    seconds: float
+
+
+def coverage_drill() -> CoverageReport:
+    """Run the tests that guard the files of TARGETS, and count the branches they take. Needs the package `coverage`."""
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        tree = copy_tree(Path(folder) / "tree")
+        planted_in = "annotate/audit.py"
+        with (tree / planted_in).open("a", encoding="utf-8") as file:
+            file.write("\n\ndef _planted(value: int) -> int:\n    if value:\n        return 1\n    return 2\n")
+        tests = list(dict.fromkeys(test for target in TARGETS for test in guards_of(target, tree)))
+        prefix = ["-m", "coverage", "run", "--branch", "--include=" + ",".join(TARGETS), "-m", "pytest"]
+        done = run_tests(tree, tests, prefix=prefix)
+        if done.returncode != 0:
+            raise AssertionError(f"the tests fail before anything is measured:\n{done.stdout[-2000:]}")
+        subprocess.run([sys.executable, "-m", "coverage", "json", "-q"], cwd=tree, check=True)
+        found = json.loads((tree / "coverage.json").read_text(encoding="utf-8"))["files"]
+    added = 2
+    branches = sum(file["summary"]["num_branches"] for file in found.values()) - added
+    taken = sum(file["summary"]["covered_branches"] for file in found.values())
+    by_file = {}
+    for name, file in found.items():
+        count = file["summary"]["num_branches"] - added * (name == planted_in)
+        by_file[name] = round(file["summary"]["covered_branches"] / count, 3) if count else 1.0
+    caught = found[planted_in]["summary"]["missing_branches"] >= added
+    return CoverageReport(branches, taken, by_file, caught, time.monotonic() - started)
 
 
 def planted() -> tuple[Mutant, Mutant]:
