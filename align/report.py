@@ -13,6 +13,7 @@ from typing import Any
 from sqlmodel import select
 
 from align.charts import Interval, Series, interval_chart, line_chart
+from align.recipe import load_recipe
 from align.terminal import as_cell
 from annotate.ledger import Ledger
 from annotate.messages import as_messages, last_text
@@ -49,7 +50,8 @@ def write_report(workspace: Workspace, ledger: Ledger) -> Path:
         *(_samples(workspace, latest[number, "evaluation"]) for number in rounds[-1:]),
         _lineage(ledger, made, champion),
     ]
-    page = PAGE.replace("{{body}}", "\n".join(one for one in sections if one))
+    name = escape(load_recipe(workspace.recipe_path).name)
+    page = PAGE.replace("{{name}}", name).replace("{{body}}", "\n".join(one for one in sections if one))
     temporary = path.with_suffix(".tmp")
     temporary.write_text(page, encoding="utf-8")
     temporary.replace(path)
@@ -198,7 +200,7 @@ def _table(header: list[str], rows: list[list[Any]]) -> str:
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Trueloop report</title>
+<title>{{name}} · Trueloop report</title>
 <style>
 :root { color-scheme: light dark; --ink: #1d2129; --soft: #5d6573; --line: #e2e5ea; --page: #fff; --card: #f7f8fa;
   --c0: #2f5fd0; --c1: #b4540a; --c2: #2a7d4f; --c3: #8a3fa8; }
@@ -230,7 +232,7 @@ article { margin: 1.25rem 0; } .prompt { color: var(--ink); font-weight: 600; ma
 .pair section { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .75rem 1rem; }
 .pair p { color: var(--ink); margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }
 </style></head>
-<body><h1>Trueloop report</h1>
+<body><h1>Trueloop report: {{name}}</h1>
 {{body}}
 </body></html>
 """
