@@ -23,15 +23,15 @@ class RlooSection(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["rloo"] = "rloo"
-    steps: int = Field(default=40, ge=1)
+    steps: int = Field(default=60, ge=1)
     """Optimizer steps."""
     prompts_per_step: int = Field(default=24, ge=1)
     """Distinct prompts a step."""
     samples: int = Field(default=4, ge=2)
     """Responses a prompt, each the baseline of the others."""
-    learning_rate: float = Field(default=5e-4, gt=0)
+    learning_rate: float = Field(default=2e-3, gt=0)
     """Peak of a linear decay after three warm-up steps; a real model wants about 1e-6."""
-    beta: float = Field(default=0.05, ge=0)
+    beta: float = Field(default=0.02, ge=0)
     """Reward taken off for each nat of divergence from the SFT model, in spreads of the SFT model's rewards."""
     pessimism: float = Field(default=0.7, ge=0)
     """Standard deviations of the reward model taken off its mean."""
@@ -41,7 +41,7 @@ class RlooSection(BaseModel):
     """Longest prompt, in tokens; longer ones are cut from the left."""
     missing_eos_penalty: float = Field(default=1.0, ge=0)
     """Taken off a response that does not end within max_new_tokens, in the same unit."""
-    probe_steps: int = Field(default=8, ge=1)
+    probe_steps: int = Field(default=10, ge=1)
     """Steps between looks at held-out prompts; a checkpoint is written at each."""
     probe_prompts: int = Field(default=96, ge=1)
     """Held-out prompts of a look, two responses to each."""
