@@ -11,9 +11,15 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from annotate.errors import TrueloopError
+from annotate.errors import MissingExtra, TrueloopError
 
 EXIT = "exit codes: 0 done, 1 something you can mend, 2 usage, 3 waiting for labels"
+EXTRAS = {
+    "train": ("torch", "transformers", "tokenizers", "safetensors", "trl", "peft", "accelerate", "datasets", "pyarrow"),
+    "cluster": ("deepspeed",),
+    "postgres": ("psycopg",),
+}
+"""What the plain install leaves out, by the extra that brings it."""
 ROLES = ("annotator", "reviewer", "lead", "admin")
 
 
@@ -47,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     overrides(one)
 
     one = verb("init", "Make a workspace.", "trueloop init my-loop --recipe tiny", workspace=False)
-    one.add_argument("dir", type=Path, metavar="DIR")
+    one.add_argument("dir", type=Path, metavar="DIR", help="a directory, new or empty")
     one.add_argument("--recipe", default="tiny", metavar="NAME|PATH", help="a shipped recipe or a YAML file")
     one.add_argument("--database", metavar="URL", help="postgresql+psycopg://...; default: SQLite in the workspace")
     overrides(one)
@@ -67,7 +73,8 @@ def build_parser() -> argparse.ArgumentParser:
         "import", "Import votes, preferences, prompts or unlabelled pairs.", "trueloop import votes.jsonl --as votes"
     )
     one.add_argument("file", type=Path, metavar="FILE", help=".jsonl, .jsonl.gz, .csv or .parquet")
-    one.add_argument("--as", dest="kind", required=True, choices=("votes", "preferences", "prompts", "pairs"))
+    kinds = ("votes", "preferences", "prompts", "pairs")
+    one.add_argument("--as", dest="kind", required=True, choices=kinds, help="what the rows are")
     one.add_argument("--keep-going", action="store_true", help="keep the good lines of a file with bad ones")
 
     one = verb("generate", "Have the champion answer this round's prompts.", "trueloop generate")
@@ -76,8 +83,8 @@ def build_parser() -> argparse.ArgumentParser:
     overrides(one)
 
     one = verb("annotate", "Open the labelling page.", "trueloop annotate --host 127.0.0.1 --port 7860")
-    one.add_argument("--host", default="127.0.0.1")
-    one.add_argument("--port", type=int, default=7860)
+    one.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
+    one.add_argument("--port", type=int, default=7860, help="port to listen on (default 7860)")
     one.add_argument("--new-token", metavar="NAME", help="make a token for NAME, print it and exit")
     one.add_argument("--role", choices=ROLES, help="role of NAME (a new one is an annotator)")
     one.add_argument("--set-password", metavar="NAME", help="ask for NAME's new password and exit")
@@ -89,7 +96,8 @@ def build_parser() -> argparse.ArgumentParser:
     one = verb(
         "export", "Write labels, preferences or prompts as JSONL.", "trueloop export --what labels --out labels.jsonl"
     )
-    one.add_argument("--what", choices=("preferences", "labels", "prompts"), default="preferences")
+    whats = ("preferences", "labels", "prompts")
+    one.add_argument("--what", choices=whats, default="preferences", help="what to write (default preferences)")
     one.add_argument("--out", type=Path, metavar="FILE", help="default: standard output")
 
     one = verb("snapshot", "Freeze all labels as preference files.", "trueloop snapshot --json")
@@ -102,7 +110,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     one.add_argument("file", type=Path, metavar="FILE", help="rows {prompt, response} or {prompt, chosen, rejected}")
     one.add_argument("--reward", required=True, metavar="ID|PATH", help="a reward artifact or its folder")
-    one.add_argument("--out", required=True, type=Path, metavar="FILE")
+    one.add_argument("--out", required=True, type=Path, metavar="FILE", help="where the scored rows go")
 
     one = verb("policy", "Advance to the aligned policy.", "trueloop policy policy.kind=dpo")
     overrides(one)
@@ -149,7 +157,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     try:
         return _run(arguments)
-    except TrueloopError as error:
+    except (TrueloopError, ModuleNotFoundError) as caught:
+        error = caught if isinstance(caught, TrueloopError) else _missing_extra(caught)
         if arguments.json:
             print(json.dumps({"error": error.what, "where": error.where, "next": error.next}, ensure_ascii=False))
         print(f"trueloop {arguments.verb}: {printable(str(error))}", file=sys.stderr)
@@ -174,11 +183,13 @@ def _run(arguments: argparse.Namespace) -> int:
     return int(getattr(commands, arguments.verb.replace("-", "_").replace("import", "import_"))(arguments))
 
 
-def printable(text: str) -> str:
-    """Text with control characters spelt out, so that no file's content can steer a terminal."""
-    return "".join(
-        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode("ascii") for char in text
-    )
+def _missing_extra(error: ModuleNotFoundError) -> MissingExtra:
+    """Which extra of Trueloop brings the module; a module that none brings is raised as it is."""
+    module = (error.name or "").split(".")[0]
+    extra = next((extra for extra, modules in EXTRAS.items() if module in modules), None)
+    if extra is None:
+        raise error
+    return MissingExtra(module, extra)
 
 
 if __name__ == "__main__":

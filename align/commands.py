@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from align.terminal import bars, show_json, show_table
+from align.terminal import bars, say, show_json, show_table
 from annotate.errors import BadInput, NotFound, Waiting
 from annotate.ledger import Ledger
 from annotate.workspace import Workspace
@@ -41,7 +41,7 @@ def init(arguments: argparse.Namespace) -> int:
     if arguments.json:
         show_json({"workspace": str(workspace.path), "recipe": recipe.name})
     else:
-        print(f"Made {workspace.path} from recipe '{recipe.name}'. Next: trueloop advance --workspace {workspace.path}")
+        say(f"Made {workspace.path} from recipe '{recipe.name}'. Next: trueloop advance --workspace {workspace.path}")
     return 0
 
 
@@ -123,9 +123,9 @@ def _show_import(found: dict[str, Any], as_json: bool) -> None:
     rejected = found.get("rejected", [])
     show_table("", [name for name in found if name != "rejected"], [[v for k, v in found.items() if k != "rejected"]])
     for one in rejected[:10]:
-        print(f"  left out, line {one['line']}: {one['why']}")
+        say(f"  left out, line {one['line']}: {one['why']}")
     if len(rejected) > 10:
-        print(f"  and {len(rejected) - 10} more; --json lists all")
+        say(f"  and {len(rejected) - 10} more; --json lists all")
 
 
 def _advance(arguments: argparse.Namespace, until: str | None) -> int:
@@ -139,9 +139,9 @@ def _advance(arguments: argparse.Namespace, until: str | None) -> int:
     if arguments.json:
         show_json(result.as_json() | (standing or {}))
     else:
-        print(f"Round {result.round}: " + (f"made {', '.join(result.done)}." if result.done else "nothing to do."))
+        say(f"Round {result.round}: " + (f"made {', '.join(result.done)}." if result.done else "nothing to do."))
         if result.waiting is not None:
-            print(str(result.waiting))
+            say(str(result.waiting))
     return 0 if result.waiting is None else Waiting.exit_code
 
 
@@ -189,7 +189,7 @@ def annotate(arguments: argparse.Namespace) -> int:
 
         with opened(arguments, write=False) as (_, ledger):
             set_password(ledger, arguments.set_password, getpass(f"New password for {arguments.set_password}: "))
-        print(f"{arguments.set_password} can sign in with the new password.")
+        say(f"{arguments.set_password} can sign in with the new password.")
         return 0
     if arguments.new_token is not None:
         from annotate.auth import new_token
@@ -197,9 +197,9 @@ def annotate(arguments: argparse.Namespace) -> int:
         with opened(arguments, write=False) as (_, ledger):
             token = new_token(ledger, arguments.new_token, arguments.role)
         if arguments.json:
-            show_json({"token": token, "name": arguments.new_token, "role": arguments.role})
+            show_json({"token": token, "name": arguments.new_token})
         else:
-            print(token)
+            say(token)
         return 0
     from annotate.app import serve
 
@@ -222,7 +222,7 @@ def simulate(arguments: argparse.Namespace) -> int:
     if arguments.json:
         show_json({"labels": count})
     else:
-        print(f"{count} labels. Next: trueloop advance")
+        say(f"{count} labels. Next: trueloop advance")
     return 0
 
 
@@ -245,7 +245,7 @@ def export(arguments: argparse.Namespace) -> int:
     if arguments.json:
         show_json({"rows": count, "path": str(arguments.out)})
     else:
-        print(f"{count} rows in {arguments.out}")
+        say(f"{count} rows in {arguments.out}")
     return 0
 
 
@@ -298,7 +298,7 @@ def score(arguments: argparse.Namespace) -> int:
     if arguments.json:
         show_json({"rows": count, "path": str(arguments.out)})
     else:
-        print(f"{count} rows scored in {arguments.out}")
+        say(f"{count} rows scored in {arguments.out}")
     return 0
 
 
@@ -317,7 +317,7 @@ def promote(arguments: argparse.Namespace) -> int:
     if arguments.json:
         show_json({"verdict": row.verdict, "policy": row.policy_id, "champion": row.champion_id})
     else:
-        print(f"{row.verdict}: the champion is {row.champion_id}")
+        say(f"{row.verdict}: the champion is {row.champion_id}")
     return 0
 
 
@@ -343,7 +343,7 @@ def status(arguments: argparse.Namespace) -> int:
         for one in found["rounds"]
     ]
     show_table(f"{workspace.path}  champion {found['champion'] or '-'}", header, rows)
-    print(f"Next: {found['next']}")
+    say(f"Next: {found['next']}")
     return 0
 
 
@@ -372,5 +372,5 @@ def report(arguments: argparse.Namespace) -> int:
     if arguments.json:
         show_json({"path": str(path)})
     else:
-        print(path)
+        say(path)
     return 0
