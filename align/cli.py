@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from align.terminal import printable
 from annotate.errors import MissingExtra, TrueloopError
 
 EXIT = "exit codes: 0 done, 1 something you can mend, 2 usage, 3 waiting for labels"

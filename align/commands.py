@@ -372,5 +372,5 @@ def report(arguments: argparse.Namespace) -> int:
     if arguments.json:
         show_json({"path": str(path)})
     else:
-        say(path)
+        say(str(path))
     return 0

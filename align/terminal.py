@@ -47,6 +47,18 @@ def _lines() -> Progress:
     return report
 
 
+def say(text: str) -> None:
+    """One line for people, on standard output."""
+    print(printable(text))
+
+
+def printable(text: str) -> str:
+    """Text with control characters spelt out, so that no file's content can steer a terminal."""
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode("ascii") for char in text
+    )
+
+
 def show_json(value: Any) -> None:
     """One JSON object, and nothing else, on standard output."""
     print(json.dumps(value, ensure_ascii=False))
@@ -59,12 +71,17 @@ def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]])
     from rich.text import Text
 
     table = Table(
-        title=title or None, title_justify="left", header_style="dim", box=None, pad_edge=False, padding=(0, 2)
+        title=printable(title) or None,
+        title_justify="left",
+        header_style="dim",
+        box=None,
+        pad_edge=False,
+        padding=(0, 2),
     )
     for name in header:
         table.add_column(name)
     for row in rows:
-        table.add_row(*(Text(as_cell(cell)) for cell in row))
+        table.add_row(*(Text(printable(as_cell(cell))) for cell in row))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
