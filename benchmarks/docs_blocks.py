@@ -61,7 +61,7 @@ def blocks_of(path: Path) -> list[Block]:
 def run_blocks(blocks: list[Block], folder: Path) -> dict[Block, str]:
     """Run blocks one after the other in one shell; returns those in which a command failed, with what it said."""
     folder.mkdir(parents=True)
-    write_files(folder)
+    write_files(folder, model=any("path/to/model" in block.text for block in blocks))
     parts = [(ROOT / "benchmarks" / "docs_prelude.sh").read_text(encoding="utf-8")]
     parts += [f"__block={number}\n{block.text}" for number, block in enumerate(blocks)]
     script = folder / "blocks.sh"
@@ -83,8 +83,8 @@ def run_blocks(blocks: list[Block], folder: Path) -> dict[Block, str]:
     return failures
 
 
-def write_files(folder: Path) -> None:
-    """The files that the docs name: prompts, votes, pairs and preferences to import, rows to score, a model."""
+def write_files(folder: Path, *, model: bool) -> None:
+    """The files that the docs name: prompts, votes, pairs and preferences to import, rows to score, and a model."""
     world = load_world(str(WORLD))
     asked = world.prompts(240, 3)
     told = world.demonstrations(240, 3)

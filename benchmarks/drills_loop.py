@@ -110,7 +110,9 @@ def crash_drill(*, full: bool = False, seed: int = 0) -> CrashReport:
 
 def planted_stamp(folder: Path, seed: int = 0) -> list[str]:
     """What the comparison says of two runs whose first stage writes the time of day; no training, so it is quick."""
-    return _Drill(folder, _fork_server(), micro_recipe([f"seed={seed}"])).planted(until="demonstrations")
+    return _Drill(folder, _fork_server(["align.rounds"]), micro_recipe([f"seed={seed}"])).planted(
+        until="demonstrations"
+    )
 
 
 def standing(workspace: Workspace) -> dict[str, Any]:
@@ -241,13 +243,13 @@ def _runs(kind: str, full: bool, alone_s: float, seed: int) -> Iterator[list[Poi
         yield [Point("", "random", float(seconds)) for seconds in rng.uniform(0.3, alone_s, size=4)]
 
 
-def _fork_server() -> ForkServerContext:
+def _fork_server(preload: Sequence[str] = _PRELOADED) -> ForkServerContext:
     """Starts processes by forking one that has done the heavy imports; it ends with this one."""
     os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
     # a killed process leaves its semaphores to the tracker, which removes them and says so
     os.environ["PYTHONWARNINGS"] = "ignore::UserWarning:multiprocessing.resource_tracker"
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(_PRELOADED))
+    context.set_forkserver_preload(list(preload))
     return context
 
 

@@ -21,8 +21,7 @@ from typing import Any
 if __name__ == "__main__":  # run as a script: the repository's root is not on the path yet
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.micro import ROOT
-
+ROOT = Path(__file__).resolve().parent.parent
 SEED = 0
 
 
