@@ -21,6 +21,8 @@ def describe(workspace: Workspace, ledger: Ledger) -> dict[str, Any]:
     with ledger.read() as session:
         made = list(session.exec(select(Artifact).order_by(col(Artifact.created_at))))
         promotions = list(session.exec(select(Promotion).order_by(col(Promotion.id))))
+        imported, _ = count_labels(session, 0)
+        given, asked = count_labels(session, 1)
         rounds = []
         for number in sorted({one.round for one in made if one.round > 0}):
             mine = {one.stage: one for one in made if one.round == number}  # the latest of each stage
@@ -42,15 +44,21 @@ def describe(workspace: Workspace, ledger: Ledger) -> dict[str, Any]:
         "workspace": str(workspace.path),
         "champion": ledger.champion() or next((one.id for one in made if one.stage == "sft"), None),
         "rounds": rounds,
-        "next": _next(rounds, bool(made)),
+        "imported": {"labels": imported, "waiting": asked - given},
+        "next": _next(rounds) if rounds else _first(imported, asked - given, bool(made), recipe.world),
     }
 
 
-def _next(rounds: list[dict[str, Any]], begun: bool) -> str:
-    if not rounds:
-        return (
-            "trueloop advance" if begun else "trueloop prompts FILE (or a recipe with a world), then trueloop advance"
-        )
+def _first(imported: int, waiting: int, begun: bool, world: str | None) -> str:
+    """What to do in a workspace that has no round yet, but perhaps data that people brought along."""
+    if waiting:
+        return f"trueloop annotate ({waiting} imported pairs wait for a label)"
+    if imported:
+        return "trueloop reward" if begun else "trueloop snapshot"
+    return "trueloop advance" if begun or world else "trueloop prompts FILE, then trueloop advance"
+
+
+def _next(rounds: list[dict[str, Any]]) -> str:
     last = rounds[-1]
     have, need = last["labels"]["have"], last["labels"]["need"]
     if "pairs" in last["stages"] and "snapshot" not in last["stages"] and have < need:

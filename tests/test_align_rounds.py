@@ -243,3 +243,22 @@ def test_a_report_shows_the_round_and_loads_nothing_from_outside(workspace: Work
 
 def test_the_recipe_in_the_workspace_reads_back(workspace: Workspace) -> None:
     assert write_recipe(load_recipe(workspace.recipe_path)) == workspace.recipe_path.read_text(encoding="utf-8")
+
+
+def test_a_workspace_of_imported_data_is_told_what_to_do_with_it(tmp_path: Path) -> None:
+    from annotate.imports import import_file
+
+    workspace = make_workspace(tmp_path / "own", micro_recipe(["world=null", "sft.kind=none", "sft.model=tiny"]))
+    with Ledger(workspace) as ledger:
+        assert describe(workspace, ledger)["next"] == "trueloop prompts FILE, then trueloop advance"
+        pairs = tmp_path / "pairs.jsonl"
+        pairs.write_text('{"prompt": "p", "responses": ["a", "b"]}\n', encoding="utf-8")
+        import_file(ledger, pairs, "pairs")
+        assert describe(workspace, ledger)["next"] == "trueloop annotate (1 imported pairs wait for a label)"
+    workspace = make_workspace(tmp_path / "votes", micro_recipe())
+    with Ledger(workspace) as ledger:
+        votes = tmp_path / "votes.jsonl"
+        row = {"prompt": "p", "response_a": "a", "response_b": "b", "annotator": "x", "preference": "a"}
+        votes.write_text(json.dumps(row) + "\n", encoding="utf-8")
+        import_file(ledger, votes, "votes")
+        assert describe(workspace, ledger)["next"] == "trueloop snapshot"
