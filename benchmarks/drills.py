@@ -47,8 +47,8 @@ def kill_drill(kills: int, *, seed: int = 0) -> dict[str, Any]:
     """
     started = time.perf_counter()
     found = _killed(kills, seed, "none")
-    planted = min(kills, 20)
-    early, twice = _killed(planted, seed + 1, "early"), _killed(min(planted, 5), seed + 2, "twice")
+    planted = min(kills, 8)
+    early, twice = _killed(planted, seed + 1, "early"), _killed(min(planted, 3), seed + 2, "twice")
     return {
         **found,
         "seed": seed,
@@ -327,7 +327,7 @@ def _impatient(path: Path, stop: Any) -> tuple[int, int]:
 def _processes() -> ForkServerContext:
     """Processes that are forked from one that has imported all this, and has no threads."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["benchmarks.drills"])
+    context.set_forkserver_preload(["__main__", "benchmarks.drills"])
     return context
 
 

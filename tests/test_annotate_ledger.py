@@ -266,7 +266,7 @@ def test_a_disk_that_takes_no_more_is_told_and_recovered_from(tmp_path: Path) ->
     """The operating system refuses to let files grow, then allows it again: no acknowledged write is lost."""
     path = tmp_path / "labels.db"
     Ledger.open(f"sqlite:///{path}").close()
-    context = multiprocessing.get_context("forkserver")
+    context = multiprocessing.get_context("spawn")
     answers, ours = context.Pipe(duplex=False)
     child = context.Process(target=write_until_full, args=(path, ours))
     child.start()

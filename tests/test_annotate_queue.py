@@ -640,7 +640,7 @@ def test_two_processes_share_one_queue(database_url: str) -> None:
     people = [f"person-{number}" for number in range(6)]
     with Ledger.open(database_url) as ledger:
         pairs = fill(ledger, 40, overlap=3, annotators=people)
-    context = multiprocessing.get_context("forkserver")
+    context = multiprocessing.get_context("spawn")
     answers, ours = context.Pipe(duplex=False)
     processes = [context.Process(target=label_all, args=(database_url, people[at::2], ours)) for at in (0, 1)]
     for process in processes:

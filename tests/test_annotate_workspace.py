@@ -94,7 +94,7 @@ def test_the_second_to_advance_is_told_who_is_at_it(tmp_path: Path) -> None:
 
 def test_a_killed_holder_lets_go(tmp_path: Path) -> None:
     workspace = Workspace.init(tmp_path / "loop", "name: tiny\n")
-    context = multiprocessing.get_context("forkserver")
+    context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     holder = context.Process(target=hold, args=(workspace.path, theirs))
     holder.start()
