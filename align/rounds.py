@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from align import stages
+from align.job import Job, Metrics, config_of, git_sha, is_needed
 from align.recipe import Recipe
-from align.stages import Job, Metrics
 from annotate.errors import NotFound, TrueloopError, Waiting
 from annotate.ledger import Ledger
 from annotate.messages import digest
@@ -143,7 +143,7 @@ class Loop:
         for name in stage.parents:
             if name == "champion":
                 identity = self.champion(before=round)
-            elif stages.is_needed(name, self.recipe):
+            elif is_needed(name, self.recipe):
                 identity = self.standing(name, round)
             else:
                 continue
@@ -169,13 +169,13 @@ class Loop:
         return self._fingerprint(stage, round, parents)
 
     def _fingerprint(self, stage: Stage, round: int, parents: Mapping[str, str]) -> str:
-        config = stages.config_of(self.recipe, stage.sections)
+        config = config_of(self.recipe, stage.sections)
         at = 0 if stage.once else round
         return digest([stage.name, stage.version, config, sorted(parents.items()), at, self.recipe.seed], 20)
 
     def _stand(self, stage: Stage, round: int, on_stage: Callable[[int, str], None] | None) -> bool:
         """Make the stage's artifact unless it stands already; returns whether anything was made."""
-        if not stages.is_needed(stage.name, self.recipe):
+        if not is_needed(stage.name, self.recipe):
             return False
         parents = self.inputs(stage, round)
         identity = self.standing(stage.name, round)
@@ -202,7 +202,7 @@ class Loop:
             raise NotFound(
                 "there are no labels to freeze", next="Run: trueloop annotate, or trueloop import FILE --as votes"
             )
-        config = stages.config_of(self.recipe, stage.sections)
+        config = config_of(self.recipe, stage.sections)
         return self._make_once(stage, digest([stage.name, stage.version, config, uuids], 20), {})
 
     def reward_now(self) -> Artifact:
@@ -237,7 +237,7 @@ class Loop:
                     "id": job.id,
                     "stage": stage.name,
                     "round": job.round,
-                    "config": stages.config_of(job.recipe, stage.sections),
+                    "config": config_of(job.recipe, stage.sections),
                     "recipe": job.recipe.model_dump(mode="json"),
                     "parents": dict(sorted(job.parents.items())),
                     "metrics": metrics,
@@ -263,7 +263,7 @@ class Loop:
             metrics=card["metrics"],
             content_hash=card["content_hash"],
             path=str(final.relative_to(self.workspace.path)),
-            git_sha=stages.git_sha(),
+            git_sha=git_sha(),
             seconds=round(time.monotonic() - started, 3),
             created_at=time.time(),
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from align import stages
+from align.job import Job
 from align.promotions import promote_by_hand, roll_back
 from align.recipe import load_recipe, write_recipe
 from align.rounds import STAGES, Loop, content_hash
@@ -143,10 +143,10 @@ def test_an_artifact_that_was_written_but_not_recorded_is_adopted(workspace: Wor
     loop = loop_of(workspace, ledger, "gate.win_rate=0.9")
     stage = STAGES[-1]
 
-    def fail(session: object, job: stages.Job) -> None:
+    def fail(session: object, job: Job) -> None:
         raise RuntimeError("killed between the rename and the row")
 
-    job = stages.Job(
+    job = Job(
         workspace, ledger, loop.recipe, str(loop.standing("promotion", 1)), 1, loop.inputs(stage, 1), loop.progress
     )
     with pytest.raises(RuntimeError):
