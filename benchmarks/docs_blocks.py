@@ -98,27 +98,25 @@ def write_files(folder: Path, *, model: bool) -> None:
     rows(
         "logs.jsonl", [{"prompt": prompt, "responses": [told[0][1], f"{told[1][1]} lime"]} for prompt in asked[120:130]]
     )
-    rows(
-        "votes.jsonl",
-        [
-            {
-                "prompt": prompt,
-                "response_a": told[number][1],
-                "response_b": f"{told[number + 1][1]} fig lime",
-                "annotator": f"person {number % 3}",
-                "preference": "ab"[number % 2],
-            }
-            for number, prompt in enumerate(asked[130:190])
-        ],
-    )
+    votes = [
+        {
+            "prompt": prompt,
+            "response_a": told[number][1],
+            "response_b": f"{told[number + 1][1]} fig lime",
+            "annotator": f"person {number % 3}",
+            "preference": "ab"[number % 2],
+        }
+        for number, prompt in enumerate(asked[130:190])
+    ]
+    for name in ("votes.jsonl", "openinstruct_annotations.jsonl.gz", "llmfao_annotations.jsonl.gz"):
+        rows(name, votes)
     transcript = "\n\nHuman: {}\n\nAssistant: {}"
-    rows(
-        "hh.jsonl.gz",
-        [
-            {"chosen": transcript.format(prompt, "fig"), "rejected": transcript.format(prompt, f"lime {number}")}
-            for number, prompt in enumerate(asked[190:230])
-        ],
-    )
+    pairs = [
+        {"chosen": transcript.format(prompt, "fig"), "rejected": transcript.format(prompt, f"lime {number}")}
+        for number, prompt in enumerate(asked[190:230])
+    ]
+    for name in ("hh.jsonl.gz", "hh_harmless_pairs.jsonl.gz"):
+        rows(name, pairs)
     rows("rows.jsonl", [{"prompt": prompt, "response": response} for prompt, response in told[:10]])
     make_tiny(
         [text for pair in told for text in pair], folder / "path" / "to" / "model", TinySection(width=32, layers=1)

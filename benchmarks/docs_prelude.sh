@@ -7,11 +7,11 @@ __failed() { [ "$1" = 3 ] || printf '%s\t%s\t%s\n' "$__block" "$1" "${2%%$'\n'*}
 trap '__failed $? "$BASH_COMMAND"' ERR
 __home=$PWD
 __small=(generate.prompts=30 generate.max_new_tokens=8 labels.per_round=20 reward.hidden=4 reward.ngrams=8 \
-         referee.hidden=4 referee.ngrams=8 evaluate.prompts=8 evaluate.max_new_tokens=8 policy.epochs=1)
+         referee.hidden=4 referee.ngrams=8 evaluate.prompts=8 evaluate.max_new_tokens=8)
 trueloop() {
   local args=() one
   for one in "$@"; do
-    if [ "$one" = ID ]; then one=$(__latest_reward); fi
+    if [ "$one" = ID ] || [ "$one" = ARTIFACT ]; then one=$(__latest_reward); fi
     args+=("$one")
   done
   case "$1" in

@@ -21,10 +21,10 @@ import numpy as np
 from pydantic import create_model
 
 from align import stages
+from align.job import Job
 from align.promote import decide
 from align.recipe import Recipe
 from align.rounds import STAGES, Loop
-from align.stages import Job
 from annotate.errors import Waiting
 from annotate.ledger import Ledger
 from annotate.messages import as_messages, digest
@@ -116,7 +116,7 @@ class _Bench:
     def planted_is_alive(self) -> bool:
         """Whether a field that nobody reads is called alive."""
         kind = type(self.recipe.generate)
-        wider = create_model("Wider", __base__=kind, unread=(int, 0))
+        wider: Any = create_model("Wider", __base__=kind, unread=(int, 0))
         recipes = [
             self.recipe.model_copy(update={"generate": wider(**self.recipe.generate.model_dump(), unread=value)})
             for value in (0, 1)

@@ -20,6 +20,7 @@ import numpy as np
 from sqlmodel import col, select
 
 from align import rounds, stages
+from align.job import Job, Metrics
 from align.recipe import Recipe, load_recipe
 from align.rounds import STAGES, Loop, content_hash
 from annotate.ledger import Ledger
@@ -277,7 +278,7 @@ def _advance_until_killed(path: Path, point: Point | None, until: str, stamp: bo
             kill_at(_LABELLING, "half")
 
     class Watched(Loop):
-        def make(self, stage: rounds.Stage, job: stages.Job) -> Any:
+        def make(self, stage: rounds.Stage, job: Job) -> Any:
             made = super().make(stage, job)
             kill_at(stage.name, "recorded")
             return made
@@ -293,8 +294,8 @@ def _advance_until_killed(path: Path, point: Point | None, until: str, stamp: bo
         session.flush()
         kill_at(current[0], "inserting")
 
-    rounds._flush_to_disk = flushed
-    Ledger.record = recorded  # type: ignore[method-assign]
+    setattr(rounds, "_flush_to_disk", flushed)  # noqa: B010 - said aloud that this is another one's function
+    setattr(Ledger, "record", recorded)  # noqa: B010
     with workspace.lock(), Ledger(workspace) as ledger:
         loop = Watched(workspace, ledger, load_recipe(workspace.recipe_path), half)
         advance(loop, until, on_stage=enter, labelling=half_of_labels)
@@ -310,9 +311,10 @@ def _log_to(path: Path) -> None:
 def _write_time_into_demonstrations() -> None:
     """The planted defect: a stage whose bytes depend on when it ran."""
 
-    def run(job: stages.Job) -> stages.Metrics | None:
+    def run(job: Job) -> Metrics | None:
         metrics = stages.demonstrations(job)
         (job.out / "written_at").write_text(str(time.time_ns()), encoding="utf-8")
         return metrics
 
-    rounds.STAGES = tuple(replace(one, run=run) if one.name == "demonstrations" else one for one in STAGES)
+    stamped = tuple(replace(one, run=run) if one.name == "demonstrations" else one for one in STAGES)
+    setattr(rounds, "STAGES", stamped)  # noqa: B010

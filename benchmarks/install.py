@@ -65,7 +65,8 @@ def help_seconds(command: Path | None = None, runs: int = 10) -> float:
 def demo_minutes(seed: int = 0) -> tuple[float, str]:
     """Minutes of the demo to its second verdict, and that verdict."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [Path(sys.executable).with_name("trueloop"), "demo", "--rounds", "2", "--seed", str(seed), "--json"]
+        trueloop = str(Path(sys.executable).with_name("trueloop"))
+        command = [trueloop, "demo", "--rounds", "2", "--seed", str(seed), "--json"]
         env = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
         started = time.monotonic()
         done = subprocess.run(
