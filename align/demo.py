@@ -32,7 +32,9 @@ def run_demo(arguments: argparse.Namespace) -> int:
         recipe = recipe.model_copy(update={"world": world})
     if recipe.world is None:
         raise BadInput("a demo needs a world", next="Run: trueloop demo --world pantry")
-    workspace = _workspace(arguments.workspace or Path(f"trueloop-demo-{Path(recipe.world).stem}-{arguments.seed}"), recipe)
+    workspace = _workspace(
+        arguments.workspace or Path(f"trueloop-demo-{Path(recipe.world).stem}-{arguments.seed}"), recipe
+    )
     with workspace.lock(), Ledger(workspace) as ledger, bars(arguments.json) as progress:
         loop = Loop(workspace, ledger, recipe, progress)
         announce = None if arguments.json else _announce
