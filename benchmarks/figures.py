@@ -13,6 +13,7 @@ import platform
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -255,6 +256,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object with every detail")
     parser.add_argument("--only", metavar="3,5", help="these rows alone")
     arguments = parser.parse_args(argv)
+    os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", TRANSFORMERS_VERBOSITY="error")
+    warnings.filterwarnings("ignore", category=FutureWarning)
     wanted = [int(one) for one in arguments.only.split(",")] if arguments.only else list(ROWS)
     started = time.monotonic()
     rows, times, errors = [], {}, {}
