@@ -107,7 +107,8 @@ class _Bench:
         value = self._real(knob)
         change = _nested(path, value)
         # of a section of one kind nothing stays in one of another
-        after = self.recipe_with({**knob.under, **change} if path[-1] == "kind" else _merged(knob.under, change))
+        other_kind = path[-1] == "kind" and "kind" in knob.under.get(path[0], {})
+        after = self.recipe_with({**knob.under, **change} if other_kind else _merged(knob.under, change))
         key = digest([knob.stage, knob.seen, {name: _plain(part) for name, part in knob.under.items()}])
         if key not in self.baselines:
             self.baselines[key] = self.seen(knob, before)
