@@ -95,9 +95,7 @@ def write_files(folder: Path, *, model: bool) -> None:
         path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
 
     rows("questions.jsonl", [{"prompt": prompt} for prompt in asked[:120]])
-    rows(
-        "logs.jsonl", [{"prompt": prompt, "responses": [told[0][1], f"{told[1][1]} lime"]} for prompt in asked[120:130]]
-    )
+    rows("logs.jsonl", [{"prompt": prompt, "responses": ["fig lime", "kiwi", "plum"]} for prompt in asked[120:130]])
     votes = [
         {
             "prompt": prompt,
@@ -115,9 +113,12 @@ def write_files(folder: Path, *, model: bool) -> None:
         {"chosen": transcript.format(prompt, "fig"), "rejected": transcript.format(prompt, f"lime {number}")}
         for number, prompt in enumerate(asked[190:230])
     ]
-    for name in ("hh.jsonl.gz", "hh_harmless_pairs.jsonl.gz"):
-        rows(name, pairs)
-    rows("rows.jsonl", [{"prompt": prompt, "response": response} for prompt, response in told[:10]])
-    make_tiny(
-        [text for pair in told for text in pair], folder / "path" / "to" / "model", TinySection(width=32, layers=1)
+    rows("hh.jsonl.gz", pairs)
+    rows(
+        "hh_harmless_pairs.jsonl.gz",
+        [{"prompt": prompt, "chosen": "fig", "rejected": "lime"} for prompt in asked[190:]],
     )
+    rows("rows.jsonl", [{"prompt": prompt, "response": response} for prompt, response in told[:10]])
+    if model:
+        texts = [text for pair in told for text in pair]
+        make_tiny(texts, folder / "path" / "to" / "model", TinySection(width=32, layers=1))

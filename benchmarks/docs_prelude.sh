@@ -9,9 +9,13 @@ __home=$PWD
 __small=(generate.prompts=30 generate.max_new_tokens=8 labels.per_round=20 reward.hidden=4 reward.ngrams=8 \
          referee.hidden=4 referee.ngrams=8 evaluate.prompts=8 evaluate.max_new_tokens=8)
 trueloop() {
-  local args=() one
+  local args=() one before="" workspace="${TRUELOOP_WORKSPACE:-}"
   for one in "$@"; do
-    if [ "$one" = ID ] || [ "$one" = ARTIFACT ]; then one=$(__latest_reward); fi
+    if [ "$before" = --workspace ]; then workspace=$one; fi
+    before=$one
+  done
+  for one in "$@"; do
+    if [ "$one" = ID ] || [ "$one" = ARTIFACT ]; then one=$(__latest_reward "$workspace"); fi
     args+=("$one")
   done
   case "$1" in
@@ -27,9 +31,10 @@ trueloop() {
 }
 __latest_reward() {
   "$PYTHON" -c "
+import pathlib
 from annotate.ledger import Ledger
 from annotate.workspace import Workspace
-with Ledger(Workspace.resolve(None)) as ledger:
+with Ledger(Workspace.open(pathlib.Path('$1'))) as ledger:
     print(ledger.latest('reward').id)"
 }
 __label() {
