@@ -69,15 +69,6 @@ def knob_drill(knobs: Sequence[Knob] = KNOBS) -> KnobReport:
     return report
 
 
-def sample_of_knobs(count: int, seed: int = 0) -> list[Knob]:
-    """All fields whose stages train nothing, and so many of the others, drawn by seed."""
-    trains = {"sft", "reward", "referee", "policy", "evaluation"}
-    light = [knob for knob in KNOBS if knob.stage not in trains]
-    heavy = [knob for knob in KNOBS if knob.stage in trains]
-    chosen = sorted(np.random.default_rng(seed).permutation(len(heavy))[:count].tolist())
-    return light + [heavy[place] for place in chosen]
-
-
 class _Bench:
     """A finished micro round, and single stages run on its artifacts."""
 

@@ -135,10 +135,9 @@ def mutants(full: bool) -> Figure:
 
 def knobs(full: bool) -> Figure:
     """Row 13."""
-    from benchmarks.drills_knobs import knob_drill, sample_of_knobs
-    from benchmarks.knobs import KNOBS
+    from benchmarks.drills_knobs import knob_drill
 
-    found = knob_drill(KNOBS if full else sample_of_knobs(10, SEED))
+    found = knob_drill()
     clean = not found.dead and not found.failed
     return Figure(
         13,
