@@ -6,6 +6,7 @@ Adapters are not loaded here: the trainers merge theirs before saving.
 
 import json
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -161,7 +162,8 @@ def encode(
         if eos in completion:
             completion = completion[: len(completion) - completion[::-1].index(eos)]
     else:  # a template that rewrites earlier turns, or a token merged across the border
-        completion = list(tokenizer(response, add_special_tokens=False)["input_ids"])
+        encoded = tokenizer(response, add_special_tokens=False, split_special_tokens=True)
+        completion = list(encoded["input_ids"])
     if not completion or completion[-1] != eos:
         completion = [*completion, eos]
     if max_tokens is not None and len(prompt_ids) + len(completion) > max_tokens:
@@ -182,8 +184,26 @@ def cut_left(ids: list[int], max_tokens: int | None, bos: int | None) -> list[in
 
 
 def _template(tokenizer: "PreTrainedTokenizerBase", turns: list[dict[str, Any]], *, ask: bool) -> list[int]:
-    text = tokenizer.apply_chat_template(turns, add_generation_prompt=ask, tokenize=False)
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    """Token ids of the turns in the chat template; a special token spelt out in a turn's text stays mere text."""
+    names = [name for name in tokenizer.get_added_vocab() if name]
+    spelt: dict[str, str] = {}
+    hidden = []
+    for turn in turns:
+        text = turn["content"]
+        if isinstance(text, str) and any(name in text for name in names):
+            stand_in = f"\ue000{len(spelt)}\ue001"
+            spelt[stand_in] = text
+            turn = {**turn, "content": stand_in}
+        hidden.append(turn)
+    text = str(tokenizer.apply_chat_template(hidden, add_generation_prompt=ask, tokenize=False))
+    if not spelt:
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    ids: list[int] = []
+    for part in re.split("(" + "|".join(map(re.escape, spelt)) + ")", text):
+        literal = part in spelt
+        encoded = tokenizer(spelt.get(part, part), add_special_tokens=False, split_special_tokens=literal)
+        ids += list(encoded["input_ids"])
+    return ids
 
 
 def _first_line(error: Exception) -> str:
