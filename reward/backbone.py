@@ -185,7 +185,7 @@ def cut_left(ids: list[int], max_tokens: int | None, bos: int | None) -> list[in
 
 def _template(tokenizer: "PreTrainedTokenizerBase", turns: list[dict[str, Any]], *, ask: bool) -> list[int]:
     """Token ids of the turns in the chat template; a special token spelt out in a turn's text stays mere text."""
-    names = [name for name in tokenizer.get_added_vocab() if name]
+    names = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
     spelt: dict[str, str] = {}
     hidden = []
     for turn in turns:
