@@ -7,7 +7,7 @@ import hashlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -25,6 +25,8 @@ class PairsSection(BaseModel):
 
     per_prompt: int = Field(default=1, ge=1)
     """Pairs a prompt."""
+    most: int = Field(default=128, ge=1)
+    """Pairs a round at most, drawn at random among those that the prompts give."""
     overlap: int = Field(default=1, ge=1)
     """Labels a pair, each by another person."""
     k: int = Field(default=2, ge=2, le=8)
@@ -80,7 +82,7 @@ def choose_pairs(
     """For every prompt `per_prompt` sets of k responses, uniformly among its distinct ones; fewer where there are few.
 
     rows: responses {id, prompt_id, text}; their order does not matter. Of near-identical responses to a prompt the one
-    with the lowest id stands for all. Ordered by prompt.
+    with the lowest id stands for all. Of more than `most` sets a uniform sample is kept. Ordered by prompt.
     """
     by_prompt: dict[str, dict[str, str]] = defaultdict(dict)
     for row in rows:
@@ -101,7 +103,16 @@ def choose_pairs(
                     source="round",
                 )
             )
-    return chosen
+    return _sample(chosen, section.most, seed)
+
+
+def _sample(chosen: list[CandidatePair], most: int, seed: int) -> list[CandidatePair]:
+    """At most so many, each subset equally likely, in the same order; propensities are those of both draws."""
+    if len(chosen) <= most:
+        return chosen
+    kept = sorted(chosen, key=lambda pair: hashlib.sha256(f"{seed}/{pair.id}".encode()).digest())[:most]
+    share = most / len(chosen)
+    return [replace(pair, propensity=(pair.propensity or 0) * share) for pair in chosen if pair in kept]
 
 
 def near_identical(first: str, second: str, threshold: float = 0.95) -> bool:

@@ -53,10 +53,28 @@ def test_the_propensity_is_one_over_the_number_of_distinct_pairs() -> None:
 def test_a_pair_is_drawn_as_often_as_its_propensity_says() -> None:
     """4000 prompts with 4 responses, 2 of 6 pairs each: 1333 times each pair, within 4 standard errors (30)."""
     many = [row for number in range(4000) for row in rows("a", "b", "c", "d", prompt=f"{number}-")]
-    chosen = choose_pairs(many, PairsSection(per_prompt=2), round=1, seed=5)
+    chosen = choose_pairs(many, PairsSection(per_prompt=2, most=8000), round=1, seed=5)
     drawn = Counter(tuple(one[-1] for one in pair.responses) for pair in chosen)
     assert set(drawn) == set(combinations("0123", 2))
     assert all(abs(count - 4000 / 3) < 4 * (4000 * 2 / 9) ** 0.5 for count in drawn.values())
+
+
+def test_of_too_many_pairs_a_uniform_sample_is_kept_with_the_propensity_of_both_draws() -> None:
+    """40 prompts of 3 distinct responses, one of 3 pairs each, 10 kept: 1/3 * 10/40. Over 2000 seeds each prompt is
+    kept 500 times, within 4 standard errors (4 * sqrt(2000 * .25 * .75) = 77)."""
+    many = [row for number in range(40) for row in rows("a", "b", "c", prompt=f"{number:02}-")]
+    kept = Counter[str]()
+    for seed in range(2000):
+        chosen = choose_pairs(many, PairsSection(most=10), round=1, seed=seed)
+        assert [pair.prompt_id for pair in chosen] == sorted({pair.prompt_id for pair in chosen})
+        assert [pair.propensity for pair in chosen] == [pytest.approx(1 / 12)] * 10
+        kept.update(pair.prompt_id for pair in chosen)
+    assert len(kept) == 40
+    assert all(abs(count - 500) < 77 for count in kept.values())
+    every = choose_pairs(many, PairsSection(most=40), round=1, seed=7)
+    assert [pair.propensity for pair in every] == [1 / 3] * 40
+    some = choose_pairs(many, PairsSection(most=10), round=1, seed=7)
+    assert {pair.id for pair in some} < {pair.id for pair in every}
 
 
 def test_near_identical_responses_are_left_out() -> None:
