@@ -48,8 +48,8 @@ class DemonstrationsSection(Section):
 class GenerateSection(Section):
     """What the champion is asked at the start of a round, and how it samples."""
 
-    prompts: int = Field(default=128, ge=1)
-    """Prompts a round."""
+    prompts: int = Field(default=192, ge=1)
+    """Prompts a round; half as many again as pairs, because responses that are all alike make no pair."""
     validation_share: float = Field(default=0.2, ge=0, lt=1)
     """Share of them from the validation split, whose labels train the referee alone."""
     responses: int = Field(default=4, ge=2)
@@ -105,6 +105,16 @@ class Recipe(Section):
             if isinstance(filled.get(name), dict):
                 filled[name] = {"kind": kind, **filled[name]}
         return filled
+
+    @model_validator(mode="after")
+    def _enough_pairs(self) -> "Recipe":
+        slots = self.pairs.most * self.pairs.overlap
+        if self.labels.per_round > slots:
+            raise ValueError(
+                f"labels.per_round waits for {self.labels.per_round} labels, but pairs.most times pairs.overlap allows "
+                f"{slots}: set pairs.most={-(-self.labels.per_round // self.pairs.overlap)} too"
+            )
+        return self
 
 
 def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
@@ -241,6 +251,8 @@ def _override(fields: dict[str, Any], override: str) -> None:
 
 def _explain(problem: Any) -> str:
     location = [str(part) for part in problem["loc"]]
+    if not location and problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
     kind = _KINDS.get((location[0], location[1])) if len(location) > 1 else None
     names = [location[0], *location[2:]] if kind else location  # people do not write the kind into the path
     path = ".".join(names) or "recipe"

@@ -104,6 +104,7 @@ KNOBS: tuple[Knob, ...] = (
     Knob("generate.batch_size", 4, seen="forwards", why=_FORWARDS),
     Knob("generate.endpoint", "http://endpoint"),
     Knob("pairs.per_prompt", 2),
+    Knob("pairs.most", 4, {"labels": {"per_round": 4}}),
     Knob("pairs.overlap", 2),
     Knob("pairs.k", 3),
     Knob("pairs.near", 0.05),

@@ -80,9 +80,8 @@ def recipe_of(fields: dict[str, Any], world: str, seed: int, budget: int, rounds
     labels = budget // rounds
     # Half as many prompts again: one whose responses are nearly alike gives no pair, and the budget must be spent.
     generate = {**fields.get("generate", {}), "prompts": labels * 3 // 2}
-    return parse_recipe(
-        {**fields, "world": world, "seed": seed, "generate": generate, "labels": {"per_round": labels}}, where="arm"
-    )
+    spent = {"labels": {"per_round": labels}, "pairs": {**fields.get("pairs", {}), "most": labels}}
+    return parse_recipe({**fields, "world": world, "seed": seed, "generate": generate, **spent}, where="arm")
 
 
 def _spend(

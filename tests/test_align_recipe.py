@@ -55,6 +55,14 @@ def test_an_ill_typed_field_is_named_with_what_was_found() -> None:
         parse_recipe({"labels": {"per_round": "many"}})
 
 
+def test_more_labels_than_the_pairs_can_take_are_refused_with_the_number_that_would_do() -> None:
+    with pytest.raises(
+        BadRecipe, match=r"^recipe: labels\.per_round waits for 301 .* allows 256: set pairs\.most=151 too"
+    ):
+        parse_recipe({"labels": {"per_round": 301}, "pairs": {"overlap": 2}})
+    assert parse_recipe({}, ["labels.per_round=301", "pairs.overlap=2", "pairs.most=151"]).labels.per_round == 301
+
+
 def test_an_unknown_kind_lists_the_valid_ones() -> None:
     with pytest.raises(BadRecipe, match=r"policy.kind: .*'rloo'.*'dpo'"):
         parse_recipe({"policy": {"kind": "magic"}})
