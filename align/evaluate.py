@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from annotate.errors import BadInput
-from annotate.messages import Messages, as_messages, last_text, to_dicts
+from annotate.messages import Messages, as_messages, digest, last_text, to_dicts
 from annotate.progress import Progress
 from annotate.statistics import Interval, clustered_bootstrap, prompts_needed
 
@@ -76,16 +76,58 @@ def run(
     the other, that the referee prefers, ties one half. win_rate_length_controlled: at equal length. gold_*: by the
     world's gold. proxy_win_rate: by the optimised reward model. agreement: of it and the referee on the candidate's
     own responses. kl: KL(candidate || SFT), nats a response. length: tokens. resolution: the margin over one half
-    that so many prompts can tell with 80% power, and prompts_needed for the margin observed.
+    that so many prompts can tell with 80% power, and prompts_needed for the margin observed. held_out_family_*: on a
+    quarter as many prompts of the world's family that is absent from the prompts, with held_out_family.jsonl.
     Raises BadInput without test prompts.
     """
-    from align.generate import generate_from
     from align.judge import ScorerJudge
+    from annotate.worlds import Families
     from reward.score import load_scorer
 
     rows = held_out_prompts(inputs["prompts"] / "prompts.jsonl", config.prompts, seed)
     prompts = [as_messages(row["messages"]) for row in rows]
     folders = {"policy": inputs["policy"], "sft": inputs["sft"], "champion": inputs.get("champion", inputs["sft"])}
+    answers = _ask(folders, prompts, config, seed, progress)
+
+    progress("judging", 0, 1)
+    judges: dict[str, ScorerJudge] = {"referee": ScorerJudge(load_scorer(inputs["referee"]))}
+    if "reward" in inputs:
+        judges["reward"] = ScorerJudge(load_scorer(inputs["reward"]))
+    known = None
+    if world is not None:
+        from annotate.worlds import load_world
+
+        known = load_world(world)
+        judges["gold"] = ScorerJudge(Gold(known))
+    groups = [str(row.get("group") or row["id"]) for row in rows]
+    figures = compare(judges, prompts, answers, groups, seed=seed)
+    figures |= _texts(answers) | _moved(folders, prompts, answers["policy"], config, progress)
+    families = {str(row.get("family") or "") for row in rows} - {""}
+    figures["families"] = {
+        family: _family(judges, prompts, answers, groups, [row.get("family") == family for row in rows], seed)
+        for family in sorted(families)
+    }
+    _write_samples(out / "samples.jsonl", rows, answers, judges, prompts)
+    if isinstance(known, Families):
+        asked = known.held_out_prompts(-(-config.prompts // 4), seed)
+        rows = [{"id": digest(text), "family": known.family(text)} for text in asked]
+        prompts = [as_messages(text) for text in asked]
+        answers = _ask(folders, prompts, config, seed, progress)
+        held_out = _without_agreement(compare(judges, prompts, answers, asked, seed=seed))
+        figures["families"][rows[0]["family"]] = {**held_out, "held_out": True}
+        figures |= {f"held_out_family_{name}": value for name, value in held_out.items() if "win_rate" in name}
+        _write_samples(out / "held_out_family.jsonl", rows, answers, judges, prompts)
+    _write_figures(out, figures)
+    progress("judging", 1, 1)
+    return {key: value for key, value in figures.items() if key != "families"}
+
+
+def _ask(
+    folders: Mapping[str, Path], prompts: Sequence[Messages], config: EvaluateSection, seed: int, progress: Progress
+) -> dict[str, Answers]:
+    """Every model's responses by its name; a model that stands under two names is asked once."""
+    from align.generate import generate_from
+
     answers: dict[str, Answers] = {}
     for name, folder in folders.items():
         same = next((other for other in answers if folders[other].resolve() == folder.resolve()), None)
@@ -105,26 +147,7 @@ def run(
                 )
             )
         )
-
-    progress("judging", 0, 1)
-    judges: dict[str, ScorerJudge] = {"referee": ScorerJudge(load_scorer(inputs["referee"]))}
-    if "reward" in inputs:
-        judges["reward"] = ScorerJudge(load_scorer(inputs["reward"]))
-    if world is not None:
-        from annotate.worlds import load_world
-
-        judges["gold"] = ScorerJudge(Gold(load_world(world)))
-    groups = [str(row.get("group") or row["id"]) for row in rows]
-    figures = compare(judges, prompts, answers, groups, seed=seed)
-    figures |= _texts(answers) | _moved(folders, prompts, answers["policy"], config, progress)
-    families = {str(row.get("family") or "") for row in rows} - {""}
-    figures["families"] = {
-        family: _family(judges, prompts, answers, groups, [row.get("family") == family for row in rows], seed)
-        for family in sorted(families)
-    }
-    _write(out, figures, rows, answers, judges, prompts)
-    progress("judging", 1, 1)
-    return {key: value for key, value in figures.items() if key != "families"}
+    return answers
 
 
 def _named(progress: Progress, name: str) -> Progress:
@@ -215,6 +238,10 @@ def _family(
         for name, one in answers.items()
     }
     figures = compare(judges, [prompts[row] for row in rows], part, [groups[row] for row in rows], seed=seed)
+    return _without_agreement(figures)
+
+
+def _without_agreement(figures: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in figures.items() if "agreement" not in key}
 
 
@@ -273,18 +300,20 @@ def _with_interval(name: str, interval: Interval) -> dict[str, Any]:
     }
 
 
-def _write(
-    out: Path,
-    figures: dict[str, Any],
-    rows: Sequence[dict[str, Any]],
+def _write_figures(out: Path, figures: Mapping[str, Any]) -> None:
+    (out / "metrics.json").write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    curve = {key: value for key, value in figures.items() if isinstance(value, int | float)}
+    (out / "metrics.jsonl").write_text(json.dumps({"step": 0, **curve}, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _write_samples(
+    path: Path,
+    rows: Sequence[Mapping[str, Any]],
     answers: Mapping[str, Answers],
     judges: Mapping[str, "ScorerJudge"],
     prompts: Sequence[Messages],
 ) -> None:
-    (out / "metrics.json").write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    curve = {key: value for key, value in figures.items() if isinstance(value, int | float)}
-    (out / "metrics.jsonl").write_text(json.dumps({"step": 0, **curve}, sort_keys=True) + "\n", encoding="utf-8")
-    with (out / "samples.jsonl").open("w", encoding="utf-8", newline="\n") as file:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
         for at, (row, prompt) in enumerate(zip(rows, prompts, strict=True)):
             models = {}
             for name, one in answers.items():

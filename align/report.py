@@ -45,6 +45,7 @@ def write_report(workspace: Workspace, ledger: Ledger) -> Path:
     sections = [
         _summary(latest, rounds, champion),
         _win_rates(latest, rounds),
+        *(_families(workspace, latest[number, "evaluation"]) for number in rounds[-1:]),
         _reward_cards(workspace, latest, rounds),
         _curves(workspace, latest, rounds),
         *(_samples(workspace, latest[number, "evaluation"]) for number in rounds[-1:]),
@@ -100,6 +101,21 @@ def _win_rates(latest: dict[tuple[int, str], Artifact], rounds: list[int]) -> st
         return ""
     note = "Share of held-out prompts on which the candidate wins, ties one half; whiskers are 95% intervals by prompt."
     return f"<h2>Win rates</h2><p>{note}</p>{interval_chart(intervals)}"
+
+
+def _families(workspace: Workspace, evaluation: Artifact) -> str:
+    """Each instruction family's own win rates; a family that training never asked shows how far the gain carries."""
+    path = workspace.path / evaluation.path / "metrics.json"
+    families = json.loads(path.read_text(encoding="utf-8"))["families"] if path.is_file() else {}
+    if not families:
+        return ""
+    rows = []
+    for name, figures in sorted(families.items(), key=lambda one: bool(one[1].get("held_out"))):
+        mark = " <small>held out from training</small>" if figures.get("held_out") else ""
+        cells = [_cell(figures, key) for key in ("win_rate", "gold_win_rate", "win_rate_champion")]
+        rows.append([escape(name) + mark, *cells, figures["prompts"]])
+    header = ["family", "wins over SFT", "by gold", "wins over champion", "prompts"]
+    return f"<h2>By family, round {evaluation.round}</h2>" + _table(header, rows)
 
 
 def _reward_cards(workspace: Workspace, latest: dict[tuple[int, str], Artifact], rounds: list[int]) -> str:

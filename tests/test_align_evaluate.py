@@ -32,6 +32,16 @@ class World:
 WORLD = World()
 """
 
+FAMILIES = """
+    def family(self, prompt):
+        return "count" if prompt.startswith("Say the number") else "say"
+    def held_out_prompts(self, n, seed):
+        return [f"Say the number {seed} {k}" for k in range(n)]
+    def responses(self, prompt, n, seed):
+        return ["salt"] * n
+WORLD = World()
+"""
+
 
 class Lengths:
     """A scorer that likes long responses, or short ones."""
@@ -247,6 +257,36 @@ def test_a_whole_evaluation_writes_figures_and_samples_side_by_side(tmp_path: Pa
     assert stored["families"].keys() == {"say", "tell"}
     assert sum(family["prompts"] for family in stored["families"].values()) == 20
     assert json.loads((tmp_path / "metrics.jsonl").read_text(encoding="utf-8"))["step"] == 0
+
+
+def test_a_family_held_out_from_training_is_reported_apart_and_changes_no_other_figure(
+    tmp_path: Path, inputs: dict[str, Path]
+) -> None:
+    """A quarter as many prompts as the others: 5 of 20."""
+    world = tmp_path / "families.py"
+    world.write_text(WORLD.replace("WORLD = World()\n", "") + FAMILIES.lstrip("\n"), encoding="utf-8")
+    figures = {}
+    for name, path in (("without", inputs["policy"].parent / "world.py"), ("with", world)):
+        (tmp_path / name).mkdir()
+        figures[name] = run(inputs, QUICK, tmp_path / name, seed=3, progress=silent, world=str(path))
+    assert (tmp_path / "with" / "samples.jsonl").read_bytes() == (tmp_path / "without" / "samples.jsonl").read_bytes()
+    apart = {name: value for name, value in figures["with"].items() if name not in figures["without"]}
+    assert {name: figures["with"][name] for name in figures["without"]} == figures["without"]
+    assert {name.removesuffix("_ci") for name in apart} == {
+        f"held_out_family_{judge}win_rate{suffix}"
+        for judge in ("", "gold_", "proxy_")
+        for suffix in ("", "_champion", *(() if judge else ("_length_controlled", "_champion_length_controlled")))
+    }
+    lines = (tmp_path / "with" / "held_out_family.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["prompt"][-1]["content"] for row in rows] == [f"Say the number 3 {k}" for k in range(5)]
+    assert len({row["id"] for row in rows}) == 5
+    gold = [[np.array(row["models"][name]["gold"]) for name in ("policy", "sft")] for row in rows]
+    wins = [((ours[:, None] > sft) + (ours[:, None] == sft) / 2).mean() for ours, sft in gold]
+    assert apart["held_out_family_gold_win_rate"] == pytest.approx(np.mean(wins))
+    stored = json.loads((tmp_path / "with" / "metrics.json").read_text(encoding="utf-8"))["families"]
+    assert stored["count"]["held_out"] is True and stored["count"]["prompts"] == 5
+    assert not any("held_out" in stored[name] for name in ("say", "tell"))
 
 
 def test_a_candidate_that_is_the_sft_model_ties_exactly(tmp_path: Path, inputs: dict[str, Path]) -> None:
