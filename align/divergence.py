@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from annotate.messages import words
 from annotate.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -86,8 +87,7 @@ def repetition(texts: Sequence[str]) -> float:
     """Mean share of a text's adjacent word pairs that it has used before; 0 where a text has none."""
     shares = []
     for text in texts:
-        words = text.split()
-        pairs = list(pairwise(words))
+        pairs = list(pairwise(words(text)))
         shares.append(1 - len(set(pairs)) / len(pairs) if pairs else 0.0)
     return float(np.mean(shares)) if shares else 0.0
 
@@ -97,5 +97,5 @@ def variety(texts: Sequence[str]) -> float:
 
     Source: Li et al. 2016, https://arxiv.org/abs/1510.03055. Falls with the number of texts: compare equal numbers.
     """
-    pairs = [pair for words in (text.split() for text in texts) for pair in pairwise(words)]
+    pairs = [pair for text in texts for pair in pairwise(words(text))]
     return len(set(pairs)) / len(pairs) if pairs else 0.0

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field
 
 from annotate.errors import BadInput
+from annotate.messages import UNSPACED
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -92,12 +93,14 @@ def make_tiny(texts: Iterable[str], out: Path, section: TinySection | None = Non
 def make_tokenizer(texts: Iterable[str], words: int) -> "Tokenizer":
     """A tokenizer whose tokens are the special ones, the 256 bytes, and the most frequent words of `texts`.
 
-    Words are the pieces a byte-level pre-tokenizer cuts (a leading space belongs to its word) seen at least twice.
+    Words are the pieces a byte-level pre-tokenizer cuts (a leading space belongs to its word; a letter of a script
+    without spaces is a word) seen at least twice.
     Unigram scores make the longest known word win over its spelling in bytes.
     """
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
-    cut = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    letter = pre_tokenizers.Split(Regex(f"[{UNSPACED}]"), "isolated")
+    cut = pre_tokenizers.Sequence([letter, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)])
     counts: Counter[str] = Counter()
     some = False
     for text in texts:

@@ -5,6 +5,7 @@ Only text and typed parts live here; chat templates belong to the tokenizer, ima
 
 import hashlib
 import json
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
@@ -15,6 +16,14 @@ from annotate.errors import BadInput
 
 Role = Literal["system", "user", "assistant", "tool"]
 ROLES = ("system", "user", "assistant", "tool")
+
+UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
+    "\u3005\u3041-\u30ff\u31f0-\u31ff\uff66-\uff9f"  # kana
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han
+)
+"""Letters of scripts that put no space between words, as the inside of a character class."""
+_WORD = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
 
 
 class Message(BaseModel):
@@ -79,6 +88,11 @@ def flat_text(messages: Iterable[Message]) -> str:
 def normalised(text: str) -> str:
     """Text as compared for duplicates: NFKC, case folded, white space collapsed."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def words(text: str) -> list[str]:
+    """The text cut at white space; where a script has none between words, each letter counts as one."""
+    return _WORD.findall(text)
 
 
 def digest(value: Any, length: int = 16) -> str:

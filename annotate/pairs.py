@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from annotate.errors import BadInput
-from annotate.messages import digest, normalised
+from annotate.messages import digest, normalised, words
 
 
 class PairsSection(BaseModel):
@@ -127,15 +127,15 @@ def _distinct(texts: Mapping[str, str], threshold: float) -> list[str]:
     """Ids of responses no two of which are near-identical, sorted; empty responses are kept as one."""
     kept: dict[str, Counter[tuple[str, ...]]] = {}
     for identity, text in sorted(texts.items()):
-        words = _word_pairs(text)
-        if not any(_alike(words, other, threshold) for other in kept.values()):
-            kept[identity] = words
+        pairs = _word_pairs(text)
+        if not any(_alike(pairs, other, threshold) for other in kept.values()):
+            kept[identity] = pairs
     return list(kept)
 
 
 def _word_pairs(text: str) -> Counter[tuple[str, ...]]:
-    words = ["", *normalised(text).split(), ""]  # the ends count, so that a single word is a text too
-    return Counter(pairwise(words))
+    # The ends count, so that a single word is a text too.
+    return Counter(pairwise(["", *words(normalised(text)), ""]))
 
 
 def _alike(first: Counter[tuple[str, ...]], second: Counter[tuple[str, ...]], threshold: float) -> bool:

@@ -17,7 +17,7 @@ from sqlmodel import Session, col, func, select
 from annotate import queue
 from annotate.errors import BadInput, NotAllowed
 from annotate.ledger import Ledger
-from annotate.messages import as_messages, last_text
+from annotate.messages import as_messages, last_text, words
 from annotate.progress import Progress, silent
 from annotate.tables import Label, Slot
 from annotate.worlds import World
@@ -76,7 +76,7 @@ class Panel:
         Raises BadInput when the world cannot judge one of them.
         """
         utilities = [self._utility(prompt, response) for response in responses]
-        lengths = [len(response.split()) for response in responses]
+        lengths = [len(words(response)) for response in responses]
         return judge(annotator, utilities, lengths, stream(annotator, pair), order)
 
     def _utility(self, prompt: str, response: str) -> float:
@@ -170,7 +170,7 @@ def calibrate(world: World, annotators: Sequence[Annotator], seed: int) -> Panel
     spread = float(gold.std())
     if not math.isfinite(spread) or spread < 1e-9:
         raise BadInput("the gold of its demonstrations does not vary", where=world.name)
-    lengths = np.log2([len(response.split()) + 1 for _, response in shown])
+    lengths = np.log2([len(words(response)) + 1 for _, response in shown])
     gaps_N, longer_N = np.diff(gold.reshape(-1, 2))[:, 0] / spread, np.diff(lengths.reshape(-1, 2))[:, 0]
 
     def scaled(factor: float) -> tuple[Annotator, ...]:
@@ -234,13 +234,13 @@ def _judgment(panel: Panel, annotator: Annotator, task: queue.Task, seed: int) -
     order = [shown.index(response) for response in task.responses]
     texts = [response.text for response in shown]
     ranking = panel.rank(annotator, last_text(as_messages(task.prompt)), texts, order, task.pair)
-    words = sum(len(text.split()) for text in texts)
+    read = sum(len(words(text)) for text in texts)
     reading = stream(annotator, f"time of {task.pair}").lognormal(0, 0.4)
     return queue.Judgment(
         uuid=str(uuid.uuid5(uuid.NAMESPACE_OID, f"trueloop/{seed}/{annotator.name}/{task.pair}")),
         slot=task.slot,
         ranking=tuple(tuple(shown[i].id for i in place) for place in ranking),
-        active_ms=int(annotator.pace * reading * (1500 + 250 * words)),
+        active_ms=int(annotator.pace * reading * (1500 + 250 * read)),
         source=SOURCE,
     )
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from annotate.messages import Messages, flat_text
+from annotate.messages import UNSPACED, Messages, flat_text
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -29,8 +29,8 @@ CUT = 4.0
 POOL = 8
 """Prompts kept to measure how much of a response its own prompt explains."""
 
-_WORD = re.compile(r"\w+|[^\w\s]", re.UNICODE)
-_SENTENCE = re.compile(r"(?<=[.!?。！？\n])\s+|\n+")
+_WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+|[^\w\s]")
+_SENTENCE = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*|\n+")
 # A response longer than this tells nothing more through its later words, and must not cost more.
 _MOST_CHARACTERS = 20_000
 

@@ -202,6 +202,7 @@ def test_repetition_and_variety_are_counted_by_word_pairs() -> None:
     """a b a b a: pairs ab, ba, ab, ba: half repeated. a b c: none. Together: ab, ba, bc of six pairs."""
     assert repetition(["a b a b a", "a b c", "a"]) == pytest.approx((0.5 + 0 + 0) / 3)
     assert variety(["a b a b a", "a b c", "a"]) == pytest.approx(3 / 6)
+    assert repetition(["好吃好吃好"]) == pytest.approx(0.5)
     assert repetition([]) == variety([""]) == 0
 
 

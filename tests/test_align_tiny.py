@@ -36,6 +36,13 @@ def test_a_common_word_is_one_token_and_an_unseen_one_is_spelt() -> None:
     assert len(TOKENIZER.encode(" xyz").ids) == 4
 
 
+def test_a_letter_of_a_script_without_spaces_is_a_word() -> None:
+    """However long the run of letters it stands in, so that a model meets each of them often and can copy it."""
+    tokenizer = make_tokenizer(["去杭州。", "杭州去过？"], words=10)
+    assert len(tokenizer.encode("杭州去").ids) == 3
+    assert tokenizer.decode(tokenizer.encode("杭州 ok 天").ids) == "杭州 ok 天"
+
+
 def test_the_same_texts_and_seed_make_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     make_tiny(TEXTS, tmp_path, SMALL, seed=1)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {

@@ -1,13 +1,25 @@
 """Conversations, and the hash that says which prompts are the same."""
 
 import json
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from annotate.errors import BadInput
-from annotate.messages import Message, as_messages, digest, flat_text, last_text, normalised, prompt_id, to_dicts
+from annotate.messages import (
+    UNSPACED,
+    Message,
+    as_messages,
+    digest,
+    flat_text,
+    last_text,
+    normalised,
+    prompt_id,
+    to_dicts,
+    words,
+)
 
 TURNS = st.lists(
     st.fixed_dictionaries({"role": st.sampled_from(["system", "user", "assistant", "tool"]), "content": st.text()}),
@@ -72,3 +84,16 @@ def test_digest_knows_no_order_of_keys_and_takes_any_text():
 def test_normalised_text_is_stable():
     assert normalised("  Ａ\u00a0B\tc ") == "a b c"
     assert normalised(normalised("Straße ﬁn")) == normalised("Straße ﬁn")
+
+
+@given(st.text())
+def test_words_are_cut_at_white_space_alone_in_scripts_that_have_it(text):
+    spaced = re.sub(f"[{UNSPACED}]", "", text)
+    assert words(spaced) == spaced.split()
+
+
+def test_each_letter_is_a_word_where_a_script_has_no_spaces():
+    assert words("去杭州 2天，OK") == ["去", "杭", "州", "2", "天", "，OK"]
+    assert words("すしセット") == ["す", "し", "セ", "ッ", "ト"]
+    assert len(words("สวัสดี")) == 6
+    assert words("안녕 세계") == ["안녕", "세계"]

@@ -28,6 +28,8 @@ def rows(*texts: str, prompt: str = "p") -> list[dict[str, str]]:
         (LONG, LONG.replace("word50", "other"), True),
         (LONG, LONG[: len(LONG) // 2], False),
         ("a b a b a b", "a b", False),
+        ("去杭州玩" * 20, "去杭州玩" * 20 + "吧", True),
+        ("带毛衣。", "带短袖。", False),
         ("take the pan off the heat", "take the heat off the pan", False),
     ],
 )

@@ -69,6 +69,18 @@ def test_naming_what_only_other_prompts_ask_for_is_seen() -> None:
     assert (off_topic[on], off_topic[off]) == (0, 1)
 
 
+def test_topic_and_repetition_are_seen_in_a_script_without_spaces() -> None:
+    places = ["杭州", "北京", "西安", "成都"]
+    words = WordTable.fit([Item(as_messages(f"去{place}该吃什么？"), f"{place}，吃面。") for place in places])
+    on, off, repeated, sentences = 4, 5, 9, 12
+    right, wrong = (words.describe(Item(as_messages("去杭州该吃什么？"), f"{place}，吃面。")) for place in places[:2])
+    assert (right[on], right[off]) == (2, 0)
+    assert (wrong[on], wrong[off]) == (0, 2)
+    twice = words.describe(Item(as_messages("去杭州该吃什么？"), "吃面。吃面。"))
+    assert twice[repeated] == pytest.approx(1 - 3 / 5)
+    assert twice[sentences] == pytest.approx(np.log1p(2))
+
+
 @pytest.mark.parametrize("response", ["", " ", "\n\n", "x" * 10_000, "soup " * 2000, "🎉日本\x00"])
 def test_odd_responses_have_finite_features(backbone: tuple[Any, Any], response: str) -> None:
     features, _ = Features.fit(ITEMS, backbone)
