@@ -1,6 +1,6 @@
-"""The web application: the labelling page in Gradio, the sign-in page, and the routes of api.py, behind one guard.
+"""The web application: the labelling page in Gradio, the sign-in page, the lead pages, and api.py, behind one guard.
 
-The page is a single widget of static/ that talks to /api itself; nothing of a judgment lives in Gradio's state.
+The labelling page is a single widget of static/ that talks to /api itself; Gradio's state holds nothing of a judgment.
 """
 
 import asyncio
@@ -54,6 +54,10 @@ def create_app(ledger: Ledger) -> FastAPI:
         api.set_cookie(answer, secret, secure=request.url.scheme == "https")
         return answer
 
+    @app.get("/lead", include_in_schema=False)
+    def lead() -> Response:
+        return RedirectResponse("/lead/", 308)
+
     @app.get("/favicon.ico", include_in_schema=False)
     def icon() -> Response:
         return FileResponse(STATIC / "icon.svg")
@@ -63,7 +67,7 @@ def create_app(ledger: Ledger) -> FastAPI:
     app.add_middleware(Guard, ledger=ledger)
     app.add_middleware(CORSMiddleware, allow_origins=[])
     api.add_error_answers(app)
-    _in_a_loop(lambda: _mount_page(app))
+    _in_a_loop(lambda: _mount_pages(app, ledger))
     return app
 
 
@@ -120,10 +124,13 @@ def _in_a_loop(build: Callable[[], None]) -> None:
         build()
 
 
-def _mount_page(app: FastAPI) -> None:
+def _mount_pages(app: FastAPI, ledger: Ledger) -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     import gradio as gr
 
+    from annotate.pages import site
+
+    site.mount(app, ledger)
     with gr.Blocks(title="Trueloop", analytics_enabled=False) as page:
         gr.HTML(
             html_template=(STATIC / "label.html").read_text(encoding="utf-8"),

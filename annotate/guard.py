@@ -23,11 +23,12 @@ MAX_BODY_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Rule:
-    """One route: who may call it. `role` None is for everybody, without signing in."""
+    """One route: who may call it. `role` None is for everybody, without signing in; gradio: a page that it renders."""
 
     method: str
     path: str
     role: Role | None
+    gradio: bool = False
 
 
 ROUTES: tuple[Rule, ...] = (
@@ -36,7 +37,7 @@ ROUTES: tuple[Rule, ...] = (
     Rule("GET", "/favicon.ico", None),
     Rule("POST", "/api/login", None),
     Rule("GET", "/api/health", None),
-    Rule("GET", "/", "annotator"),
+    Rule("GET", "/", "annotator", gradio=True),
     Rule("POST", "/api/logout", "annotator"),
     Rule("GET", "/api/me", "annotator"),
     Rule("GET", "/api/tasks", "annotator"),
@@ -53,6 +54,13 @@ ROUTES: tuple[Rule, ...] = (
     Rule("GET", "/static/{path:path}", "annotator"),
     Rule("GET", "/theme.css", "annotator"),
     Rule("GET", "/manifest.json", "annotator"),
+    # The lead pages and what they load; each handler behind the one POST checks the role again (pages/frame.py).
+    Rule("GET", "/lead", "reviewer"),
+    Rule("GET", "/lead/", "reviewer", gradio=True),
+    Rule("GET", "/lead/assets/{path:path}", "reviewer"),
+    Rule("GET", "/lead/static/{path:path}", "reviewer"),
+    Rule("GET", "/lead/theme.css", "reviewer"),
+    Rule("POST", "/lead/gradio_api/run/{api_name}", "reviewer"),
 )
 
 _COMPILED = [(rule, compile_path(rule.path)[0]) for rule in ROUTES]
@@ -109,7 +117,7 @@ class Guard:
             headers = Headers(scope=scope)
             rule, methods = find_rule(scope["method"], scope["path"])
             refused = await self._check(rule, methods, scope, headers)
-            answer = _with_headers(send, scope["path"])
+            answer = _with_headers(send, scope["path"], gradio=rule is not None and rule.gradio)
             await (refused or self.app)(scope, receive, answer)
         else:
             await send({"type": "websocket.close", "code": 1008})
@@ -129,7 +137,7 @@ class Guard:
             return None
         person = await to_thread.run_sync(self._who, headers)
         if person is None:
-            if rule.path == "/":
+            if rule.gradio:
                 return RedirectResponse("/login", 303)
             next = "Open /login, or send a valid Authorization: Bearer header"
             return refusal(401, "you are not signed in", where=where, next=next, headers={"www-authenticate": "Bearer"})
@@ -172,8 +180,8 @@ def _own_origin(headers: Headers) -> bool:
     return origin != "null" and urlsplit(origin).netloc == headers.get("host", "")
 
 
-def _with_headers(send: Send, path: str) -> Send:
-    gradio = path == "/"  # its page needs inline scripts and styles, and builds templates with `new Function`
+def _with_headers(send: Send, path: str, *, gradio: bool) -> Send:
+    # Gradio's page needs inline scripts and styles, and builds templates with `new Function`
     policy = _POLICY.format(
         scripts="'self' 'unsafe-inline' 'unsafe-eval'" if gradio else "'self'",
         styles="'self' 'unsafe-inline'" if gradio else "'self'",
@@ -185,7 +193,7 @@ def _with_headers(send: Send, path: str) -> Send:
             headers["content-security-policy"] = policy
             for name, value in _HEADERS.items():
                 headers[name] = value
-            if path == "/" or path.startswith(("/api/", "/login")):
+            if gradio or path.startswith(("/api/", "/login")):
                 headers["cache-control"] = "no-store"
         await send(message)
 

@@ -50,6 +50,7 @@ class Screen {
     try {
       const me = await call("GET", "/api/me");
       this.at("name").textContent = me.name;
+      this.at("lead").hidden = me.role === "annotator";
       this.outbox = new Outbox(me.id, {
         changed: () => this.saved(),
         stored: (entry) => this.stored(entry),

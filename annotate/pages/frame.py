@@ -1,0 +1,140 @@
+"""The frame of the lead pages: look, navigation, and the inventory of their handlers with the role each needs.
+
+Every event of every page is made by `on`, which looks up the role and asks the request itself who is calling: nothing
+of a person lives in the page's state. Which routes Gradio needs for this stands in guard.py.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from annotate.auth import Person, Role
+from annotate.errors import NotAllowed, TrueloopError
+from annotate.guard import whoami
+from annotate.ledger import Ledger
+from annotate.pages.markup import Markup, el
+
+log = logging.getLogger(__name__)
+
+PAGES: tuple[tuple[str, str, Role], ...] = (("", "Progress", "reviewer"),)
+"""Path below /lead, name, and the role that sees it."""
+
+HANDLERS: dict[str, Role] = {
+    "frame.navigation": "reviewer",
+    "progress.show": "reviewer",
+}
+"""Every handler with the role it needs; one that is not listed cannot be attached."""
+
+HEAD = """
+<link rel="icon" href="/page/icon.svg">
+<link rel="stylesheet" href="/page/trueloop.css">
+<link rel="stylesheet" href="/page/lead.css">
+"""
+
+_CLICKS = (
+    "element.addEventListener('click', (event) => {"
+    " const made = event.target.closest('[data-do]');"
+    " if (made) { event.preventDefault(); trigger('click', {...made.dataset}); } });"
+)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Who is calling, and the ledger they work on; made anew for each call."""
+
+    ledger: Ledger
+    person: Person
+    query: dict[str, str]
+
+    def may(self, role: Role) -> bool:
+        return self.person.may(role)
+
+
+def on(
+    ledger: Ledger,
+    event: Any,
+    name: str,
+    run: Callable[..., Any],
+    inputs: Sequence[Any] = (),
+    outputs: Sequence[Any] = (),
+    *,
+    data: bool = False,
+    **options: Any,
+) -> Any:
+    """Attach `run(desk, *values)` to a Gradio event, for those whose role HANDLERS allows.
+
+    data: what was clicked comes first among the values, as a dict of its data attributes. A TrueloopError is told to
+    the person; of any other they only learn that there was one, as its text may hold a label's.
+    """
+    role = HANDLERS[name]
+
+    def answer(request: gr.Request, *values: Any) -> Any:
+        try:
+            assert request.request is not None, "a handler is only ever run by a request"
+            person = whoami(request.request)
+            if not person.may(role):
+                raise NotAllowed(f"this needs the role {role}, yours is {person.role}")
+            return run(Desk(ledger, person, dict(request.request.query_params)), *values)
+        except TrueloopError as error:
+            raise _told(error.what, error.where, error.next) from None
+        except Exception as error:
+            log.error("%s: %s", name, type(error).__name__)
+            raise _told("an error in Trueloop", "", "Nothing was saved; see the server's log") from None
+
+    def answer_click(request: gr.Request, event: gr.EventData, *values: Any) -> Any:
+        sent = event._data if isinstance(event._data, dict) else {}
+        return answer(request, {str(key): str(value) for key, value in sent.items()}, *values)
+
+    handler: Any = answer_click if data else answer
+    handler.handler = name
+    quiet = {"show_progress": "hidden", **options}
+    return event(handler, list(inputs), list(outputs), queue=False, api_name=name, api_visibility="private", **quiet)
+
+
+def clickable(value: str = "", **options: Any) -> gr.HTML:
+    """An area of our own HTML whose elements with data-do send a click with all their data attributes."""
+    return gr.HTML(value, js_on_load=_CLICKS, apply_default_css=False, **options)
+
+
+def area(value: str = "", *, js: str | None = None, **options: Any) -> gr.HTML:
+    """An area of our own HTML; js runs once, when it is there."""
+    return gr.HTML(value, js_on_load=js, apply_default_css=False, **options)
+
+
+def begin(demo: gr.Blocks, ledger: Ledger, path: str, title: str) -> None:
+    """The head of a page, inside its Blocks context: links for those who may follow them, and the title."""
+    gr.Navbar(visible=False)
+    links = area(_navigation(path, "reviewer", ""), elem_classes="ld-top", js=f"document.title = '{title} · Trueloop'")
+
+    def navigation(desk: Desk) -> Markup:
+        return _navigation(path, desk.person.role, desk.person.name)
+
+    on(ledger, demo.load, "frame.navigation", navigation, outputs=[links])
+    area(el("h1", title, class_="ld-title", id="ld-title"))
+
+
+def _navigation(path: str, role: Role, name: str) -> Markup:
+    person = Person("", "", role)
+    return el(
+        "nav",
+        el("a", "Trueloop", href="./", class_="ld-brand"),
+        [
+            el("a", page, href=place or "./", aria_current="page" if place == path else None)
+            for place, page, needed in PAGES
+            if person.may(needed)
+        ],
+        el("a", "Label", href="../", class_="ld-out"),
+        el("span", name, class_="ld-name"),
+        aria_label="Pages",
+    )
+
+
+def _told(what: str, where: str, next: str) -> gr.Error:
+    """The message for the person, escaped: Gradio shows it as HTML."""
+    said = f"{where}: {what}" if where else what
+    said = f"{said[:1].upper()}{said[1:]}." + (f" {next}." if next else "")
+    return gr.Error(escape(said), duration=None, print_exception=False, title="Not done")
