@@ -1,11 +1,9 @@
 """Mutation score: small defects are put into a copy of the code, one at a time; a test must fail for each.
 
-The operators are those that matter in this code: swapped comparisons and arithmetic, negated conditions, moved
-constants, statements and results left out. Defects that a type checker would find are not tried.
+The tests run once undisturbed and leave a map of who takes which line. A mutant then meets the tests that take its
+statement, the quickest first, and no others: those cannot notice. What the mutants are is said in mutants.py.
 """
 
-import ast
-import copy
 import json
 import os
 import re
@@ -14,15 +12,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
+
+from benchmarks.mutants import Mutant, mutants_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -39,97 +39,33 @@ TARGETS: dict[str, tuple[str, ...]] = {
 """Store, lineage, audit and gate, each with the words in the names of the tests that are to guard it, nearest first."""
 
 COPIED = ("annotate", "reward", "align", "configs", "tests", "benchmarks", "pyproject.toml")
-LIMIT_SECONDS = 600
-TEST_SECONDS = 60
-
-_COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
-    ast.Lt: ast.LtE,
-    ast.LtE: ast.Lt,
-    ast.Gt: ast.GtE,
-    ast.GtE: ast.Gt,
-    ast.Eq: ast.NotEq,
-    ast.NotEq: ast.Eq,
-    ast.Is: ast.IsNot,
-    ast.IsNot: ast.Is,
-    ast.In: ast.NotIn,
-    ast.NotIn: ast.In,
-}
-_ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
-    ast.Add: ast.Sub,
-    ast.Sub: ast.Add,
-    ast.Mult: ast.Add,
-    ast.Div: ast.Mult,
-    ast.FloorDiv: ast.Mult,
-    ast.Mod: ast.Add,
-}
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """One defect: where, what was done, and how to make the file's text with it from the original."""
-
-    file: str
-    line: int
-    what: str
-    change: Callable[[str], str]
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line} {self.what}"
+RECORD_SECONDS = 900
+RUN_SECONDS = 600
+HANGS_TIMES, HANGS_SECONDS = 10, 10
+"""A test hangs that lasts so many times as long as undisturbed, and so many seconds."""
+UNTAKEN = "def _planted(value: int) -> int:\n    if value:\n        return 1\n    return 2\n"
 
 
 @dataclass
 class MutationReport:
     """tried: mutants run. survived: those that no test noticed. stillborn: those that broke the tests' collection,
-    which are not counted. caught: whether a defect that certainly shows was killed, and a harmless change was not."""
+    which are not counted. untaken: of the survivors, those whose line no test takes. caught: whether a defect that
+    certainly shows was killed, and a harmless change was not. postgres: whether the tests had a server."""
 
     possible: int
+    coverage: "CoverageReport"
     tried: int = 0
     survived: list[str] = field(default_factory=list)
     stillborn: list[str] = field(default_factory=list)
+    untaken: int = 0
     caught: bool = False
+    postgres: bool = False
     seconds: float = 0.0
 
     @property
     def score(self) -> float | None:
         """Share of the mutants that some test noticed."""
         return None if not self.tried else 1 - len(self.survived) / self.tried
-
-
-def mutation_drill(count: int | None, *, seed: int = 0, jobs: int = 1) -> MutationReport:
-    """Run so many mutants drawn by seed (None: all), and the planted pair, in copies of the tree.
-
-    A mutant counts as killed only when a test fails or hangs for a minute; one that breaks an import is stillborn.
-    """
-    started = time.monotonic()
-    mutants = [mutant for file in TARGETS for mutant in mutants_of(file, (ROOT / file).read_text(encoding="utf-8"))]
-    report = MutationReport(len(mutants))
-    if count is not None:
-        order = np.random.default_rng(seed).permutation(len(mutants))[:count]
-        mutants = [mutants[place] for place in sorted(order.tolist())]
-    with tempfile.TemporaryDirectory() as folder:
-        free: SimpleQueue[Path] = SimpleQueue()
-        for number in range(jobs):
-            free.put(copy_tree(Path(folder) / str(number)))
-
-        def run(mutant: Mutant) -> str:
-            tree = free.get()
-            try:
-                return verdict(tree, mutant)
-            finally:
-                free.put(tree)
-
-        with ThreadPoolExecutor(jobs) as pool:
-            verdicts = list(pool.map(run, [*planted(), *mutants]))
-    report.caught = verdicts[:2] == ["killed", "survived"]
-    for mutant, said in zip(mutants, verdicts[2:], strict=True):
-        if said == "stillborn":
-            report.stillborn.append(str(mutant))
-            continue
-        report.tried += 1
-        if said == "survived":
-            report.survived.append(str(mutant))
-    report.seconds = time.monotonic() - started
-    return report
 
 
 @dataclass(frozen=True)
@@ -141,69 +77,191 @@ class CoverageReport:
     taken: int
     by_file: dict[str, float]
     caught: bool
-    seconds: float
 
 
-def coverage_drill() -> CoverageReport:
-    """Run the tests that guard the files of TARGETS, and count the branches they take. Needs the package `coverage`."""
+def mutation_drill(
+    count: int | None, *, seed: int = 0, jobs: int = 1, only: Sequence[str] = tuple(TARGETS)
+) -> MutationReport:
+    """Run so many mutants drawn by seed (None: all), and the planted pair, in copies of the tree.
+
+    A mutant counts as killed only when a test fails or hangs; one that breaks an import is stillborn.
+    only: the files that get mutants.
+    """
     started = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        tree = copy_tree(Path(folder) / "tree")
-        planted_in = "annotate/audit.py"
-        with (tree / planted_in).open("a", encoding="utf-8") as file:
-            file.write("\n\ndef _planted(value: int) -> int:\n    if value:\n        return 1\n    return 2\n")
-        tests = list(dict.fromkeys(test for target in TARGETS for test in guards_of(target, tree)))
-        prefix = ["-m", "coverage", "run", "--branch", "--include=" + ",".join(TARGETS), "-m", "pytest"]
-        done = run_tests(tree, tests, prefix=prefix)
-        if done.returncode != 0:
-            raise AssertionError(f"the tests fail before anything is measured:\n{done.stdout[-2000:]}")
-        subprocess.run([sys.executable, "-m", "coverage", "json", "-q"], cwd=tree, check=True)
-        found = json.loads((tree / "coverage.json").read_text(encoding="utf-8"))["files"]
-    added = 2
-    branches = sum(file["summary"]["num_branches"] for file in found.values()) - added
-    taken = sum(file["summary"]["covered_branches"] for file in found.values())
-    by_file = {}
-    for name, file in found.items():
-        count = file["summary"]["num_branches"] - added * (name == planted_in)
-        by_file[name] = round(file["summary"]["covered_branches"] / count, 3) if count else 1.0
-    caught = found[planted_in]["summary"]["missing_branches"] >= added
-    return CoverageReport(branches, taken, by_file, caught, time.monotonic() - started)
+    mutants = [mutant for file in only for mutant in mutants_of(file, (ROOT / file).read_text(encoding="utf-8"))]
+    possible = len(mutants)
+    if count is not None:
+        order = np.random.default_rng(seed).permutation(possible)[:count]
+        mutants = [mutants[place] for place in sorted(order.tolist())]
+    with nursery(jobs) as (trees, postgres):
+        record = trees[0].record()
+        free: SimpleQueue[Tree] = SimpleQueue()
+        for tree in trees:
+            free.put(tree)
+
+        def run(mutant: Mutant) -> str:
+            tree = free.get()
+            try:
+                return verdict(tree, mutant, record)
+            finally:
+                free.put(tree)
+
+        with ThreadPoolExecutor(jobs) as pool:
+            verdicts = list(pool.map(run, [*planted(), *mutants]))
+    report = MutationReport(possible, record.coverage, postgres=postgres)
+    report.caught = verdicts[:2] == ["killed", "survived"]
+    for mutant, said in zip(mutants, verdicts[2:], strict=True):
+        if said == "stillborn":
+            report.stillborn.append(str(mutant))
+            continue
+        report.tried += 1
+        if said != "killed":
+            report.survived.append(str(mutant))
+            report.untaken += said == "untaken"
+    report.seconds = time.monotonic() - started
+    return report
 
 
 def planted() -> tuple[Mutant, Mutant]:
     """A defect that the tests of its file must kill, and a change of words alone that none may."""
     file, right, wrong = "align/promote.py", "if against:", "if not against:"
-    assert right in (ROOT / file).read_text(encoding="utf-8"), "the planted defect has its place"
+    text = (ROOT / file).read_text(encoding="utf-8")
+    assert right in text, "the planted defect has its place"
+    line = text[: text.index(right)].count("\n") + 1
+    lines = range(line, line + 1)
     return (
-        Mutant(file, 1, "the gate decides the other way round", lambda text: text.replace(right, wrong)),
-        Mutant(file, 1, "nothing", lambda text: text + "\n# Nothing changes here.\n"),
+        Mutant(file, line, "the gate decides the other way round", lambda text: text.replace(right, wrong), lines),
+        Mutant(file, line, "nothing", lambda text: text + "\n# Nothing changes here.\n", lines),
     )
 
 
-def mutants_of(file: str, text: str) -> list[Mutant]:
-    """Every mutant of a source text, in the order of its lines."""
-    found = []
-    for place, node in enumerate(_spots(ast.parse(text))):
-        for operator in _OPERATORS:
-            what = operator(copy.deepcopy(node))
-            if what:
-                found.append(Mutant(file, getattr(node, "lineno", 0), what, partial(_changed, place, operator)))
-    return sorted(found, key=lambda mutant: mutant.line)
+@dataclass(frozen=True)
+class Record:
+    """What the tests did undisturbed. seconds: by test. tests: by file those that take each line."""
+
+    seconds: dict[str, float]
+    tests: dict[str, dict[int, list[str]]]
+    coverage: CoverageReport
+
+    def noticing(self, mutant: Mutant) -> list[str]:
+        """The tests that take the mutant's statement and guard its file, the quickest first; all that use the file when
+        it runs at import."""
+        lines = self.tests[mutant.file]
+        found = {test for line in mutant.lines for test in lines.get(line, ())}
+        if "" in found:
+            found = set().union(*lines.values())
+        guards = set(guards_of(mutant.file))
+        return sorted((one for one in found if one.partition("::")[0] in guards), key=lambda one: self.seconds[one])
 
 
-def verdict(tree: Path, mutant: Mutant) -> str:
-    """Put the mutant into the copied tree and run the tests that guard its file: killed, survived or stillborn."""
-    target = tree / mutant.file
+class Tree:
+    """A copy of code and tests with a warm pytest, so that no mutant ever stands in the tree that people work in."""
+
+    def __init__(self, folder: Path, env: dict[str, str]) -> None:
+        for name in COPIED:
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                folder.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, folder / name)
+        self.folder = folder
+        own = {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TMPDIR": str(folder.parent)}
+        modules = [file.removesuffix(".py").replace("/", ".") for file in TARGETS]
+        self._warm = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.warm", *modules],
+            cwd=folder,
+            env=os.environ | own | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def close(self) -> None:
+        """End its pytest."""
+        self._warm.communicate()
+
+    def test(self, tests: Sequence[str], limits: dict[str, float]) -> int | None:
+        """Run tests, in this order, until one fails or hangs: pytest's exit code, None when it was over RUN_SECONDS."""
+        return self._ask([*tests, "-x", "--maxfail=1"], RUN_SECONDS, limits=limits)
+
+    def record(self) -> Record:
+        """Run all tests that guard the files of TARGETS, undisturbed but for branches that no test can take.
+
+        Raises AssertionError when a test fails. Needs the package `coverage`.
+        """
+        target = self.folder / "annotate/audit.py"
+        original = target.read_text(encoding="utf-8")
+        target.write_text(f"{original}\n\n{UNTAKEN}", encoding="utf-8")
+        tests = list(dict.fromkeys(test for file in TARGETS for test in guards_of(file, self.folder)))
+        code = self._ask(tests, RECORD_SECONDS, record=list(TARGETS))
+        target.write_text(original, encoding="utf-8")
+        if code != 0:
+            said = (self.folder / "said").read_text(encoding="utf-8", errors="replace")
+            raise AssertionError(f"the tests fail before anything is measured:\n{said[-2000:]}")
+        for file in TARGETS:  # bytecode of what is about to change
+            for path in (self.folder / file).parent.glob(f"__pycache__/{Path(file).stem}.*.pyc"):
+                path.unlink()
+        found = json.loads((self.folder / "recorded").read_text(encoding="utf-8"))
+        lines = {name: {int(line): ids for line, ids in tests.items()} for name, tests in found["tests"].items()}
+        return Record(found["seconds"], lines, _coverage(found["branches"]))
+
+    def _ask(self, tests: Sequence[str], seconds: float, **more: Any) -> int | None:
+        options = [*tests, "-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+        options += ["-m", "not slow and not browser and not distributed", f"--basetemp={self.folder / 'base'}"]
+        asked = {"options": options, "seconds": seconds, "said": str(self.folder / "said"), "limits": {}, "record": []}
+        assert self._warm.stdin is not None and self._warm.stdout is not None, "both are pipes"
+        self._warm.stdin.write(json.dumps({**asked, "recorded": str(self.folder / "recorded"), **more}) + "\n")
+        self._warm.stdin.flush()
+        return json.loads(self._warm.stdout.readline())
+
+
+def _coverage(branches: dict[str, tuple[int, int]]) -> CoverageReport:
+    """By file how many there are and how many were taken, those of UNTAKEN among them."""
+    there, taken = branches["annotate/audit.py"]
+    branches = branches | {"annotate/audit.py": (there - 2, taken)}
+    by_file = {name: round(taken / there, 3) if there else 1.0 for name, (there, taken) in branches.items()}
+    sums = [sum(numbers) for numbers in zip(*branches.values(), strict=True)]
+    return CoverageReport(sums[0], sums[1], by_file, taken <= there - 2)
+
+
+@contextmanager
+def nursery(jobs: int) -> Iterator[tuple[list[Tree], bool]]:
+    """So many trees, in memory where there is some, and whether they share a PostgreSQL server; gone at the end."""
+    from tests.ledgers import PostgresServer
+
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        try:
+            server = PostgresServer()
+        except FileNotFoundError:
+            server = None
+        env = {"TRUELOOP_TEST_POSTGRES": str(server.folder)} if server else {}
+        trees = [Tree(Path(folder) / str(number), env) for number in range(jobs)]
+        try:
+            yield trees, server is not None
+        finally:
+            for tree in trees:
+                tree.close()
+            if server:
+                server.stop()
+
+
+def verdict(tree: Tree, mutant: Mutant, record: Record) -> str:
+    """Put the mutant into the copied tree and run the tests that can notice: killed, survived, untaken or stillborn."""
+    tests = record.noticing(mutant)
+    if not tests:
+        return "untaken"
+    target = tree.folder / mutant.file
     original = target.read_text(encoding="utf-8")
     target.write_text(mutant.change(original), encoding="utf-8")
+    limits = {test: HANGS_SECONDS + HANGS_TIMES * record.seconds[test] for test in tests}
     try:
-        done = run_tests(tree, guards_of(mutant.file, tree), "-x")
-    except subprocess.TimeoutExpired:
-        return "killed"
+        code = tree.test(tests, limits)
     finally:
         target.write_text(original, encoding="utf-8")
     # pytest: 0 all passed, 1 some failed, the rest: they could not be run
-    return {0: "survived", 1: "killed"}.get(done.returncode, "stillborn")
+    return {0: "survived", 1: "killed", None: "killed"}.get(code, "stillborn")
 
 
 def guards_of(file: str, tree: Path = ROOT) -> list[str]:
@@ -218,137 +276,3 @@ def guards_of(file: str, tree: Path = ROOT) -> list[str]:
         )
     assert found, f"no test is named for {file}"
     return list(dict.fromkeys(found))
-
-
-def run_tests(
-    tree: Path, tests: Sequence[str], *options: str, prefix: Sequence[str] = ()
-) -> subprocess.CompletedProcess:
-    """Run test files in a copied tree, on its own code; output is kept in the result."""
-    command = [sys.executable, "-B", *(prefix or ("-m", "pytest")), *tests, *options]
-    command += ["-q", "-p", "no:cacheprovider", "-m", "not slow and not browser and not postgres and not distributed"]
-    command += [f"--timeout={TEST_SECONDS}"]
-    env = os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    return subprocess.run(
-        command, cwd=tree, env=env, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
-    )
-
-
-def copy_tree(to: Path) -> Path:
-    """A copy of code and tests, so that no mutant ever stands in the tree that people work in."""
-    for name in COPIED:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, to / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            to.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, to / name)
-    return to
-
-
-# ------------------------------------------------------------------------------------------------ the operators
-
-
-def _spots(tree: ast.AST) -> Iterator[ast.AST]:
-    """Nodes inside functions, in a fixed order: what runs at import would only break the import."""
-    for function in ast.walk(tree):
-        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-            for statement in function.body:
-                yield from _walk(statement)
-
-
-def _walk(node: ast.AST) -> Iterator[ast.AST]:
-    """The node and what is in it, without functions inside (they are walked for themselves), types and messages."""
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Assert | ast.Raise):
-        return
-    yield node
-    for name, value in ast.iter_fields(node):
-        if name in ("annotation", "returns"):
-            continue
-        for child in value if isinstance(value, list) else [value]:
-            if isinstance(child, ast.AST):
-                yield from _walk(child)
-
-
-def _changed(place: int, operator: Callable[[ast.AST], str], text: str) -> str:
-    """The text with the operator applied at the place-th spot."""
-    tree = ast.parse(text)
-    operator(next(islice(_spots(tree), place, None)))
-    return ast.unparse(ast.fix_missing_locations(tree))
-
-
-def _swap_comparison(node: ast.AST) -> str:
-    if isinstance(node, ast.Compare) and type(node.ops[0]) in _COMPARISONS:
-        old, new = type(node.ops[0]), _COMPARISONS[type(node.ops[0])]
-        node.ops[0] = new()
-        return f"{old.__name__} -> {new.__name__}"
-    return ""
-
-
-def _swap_arithmetic(node: ast.AST) -> str:
-    if isinstance(node, ast.BinOp | ast.AugAssign) and type(node.op) in _ARITHMETIC:
-        if isinstance(node, ast.BinOp) and any(_is_text(side) for side in (node.left, node.right)):
-            return ""
-        old, new = type(node.op), _ARITHMETIC[type(node.op)]
-        node.op = new()
-        return f"{old.__name__} -> {new.__name__}"
-    return ""
-
-
-def _swap_boolean(node: ast.AST) -> str:
-    if isinstance(node, ast.BoolOp):
-        old = type(node.op)
-        node.op = ast.Or() if old is ast.And else ast.And()
-        return f"{old.__name__} -> {type(node.op).__name__}"
-    return ""
-
-
-def _negate_condition(node: ast.AST) -> str:
-    if isinstance(node, ast.If | ast.While | ast.IfExp) and not isinstance(node.test, ast.Constant):
-        node.test = ast.UnaryOp(ast.Not(), node.test)
-        return "condition negated"
-    return ""
-
-
-def _move_constant(node: ast.AST) -> str:
-    if isinstance(node, ast.Constant) and isinstance(node.value, bool):
-        node.value = not node.value
-        return f"{not node.value} -> {node.value}"
-    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
-        node.value += 1
-        return f"{node.value - 1} -> {node.value}"
-    return ""
-
-
-def _leave_out(node: ast.AST) -> str:
-    """Only what is run for its effect: a missing assignment would be a name that does not exist."""
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-        text = ast.unparse(node)
-        if text.startswith("log."):
-            return ""
-        node.value = ast.Constant(None)
-        return f"left out: {text.splitlines()[0][:60]}"
-    return ""
-
-
-def _return_nothing(node: ast.AST) -> str:
-    if isinstance(node, ast.Return) and node.value is not None:
-        if isinstance(node.value, ast.Constant) and node.value.value is None:
-            return ""
-        node.value = ast.Constant(None)
-        return "returns None"
-    return ""
-
-
-def _is_text(node: ast.AST) -> bool:
-    return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
-
-
-_OPERATORS = (
-    _swap_comparison,
-    _swap_arithmetic,
-    _swap_boolean,
-    _negate_condition,
-    _move_constant,
-    _leave_out,
-    _return_nothing,
-)

@@ -12,7 +12,8 @@ from benchmarks.drills_knobs import knob_drill
 from benchmarks.drills_loop import crash_drill, differences, planted_stamp
 from benchmarks.figures import ROWS, Figure
 from benchmarks.knobs import KNOBS, every_field
-from benchmarks.mutation import TARGETS, guards_of, mutants_of, planted, verdict
+from benchmarks.mutants import mutants_of
+from benchmarks.mutation import TARGETS, CoverageReport, Record, guards_of, nursery, planted, verdict
 
 
 def figure(**fields: Any) -> Figure:
@@ -151,12 +152,24 @@ def test_every_guarded_file_has_tests_and_mutants() -> None:
         assert mutants_of(file, (figures.ROOT / file).read_text(encoding="utf-8"))
 
 
-@pytest.mark.slow
-def test_a_defect_in_the_gate_is_killed_and_a_comment_is_not(tmp_path: Path) -> None:
-    from benchmarks.mutation import copy_tree
+def test_a_mutant_meets_the_tests_that_take_its_statement_the_quickest_first() -> None:
+    gate = "tests/test_align_promote.py::"
+    lines = {7: [f"{gate}slow", f"{gate}quick", "tests/test_other.py::quick"], 8: [f"{gate}body"]}
+    seconds = {f"{gate}slow": 3.0, f"{gate}quick": 1.0, f"{gate}body": 0.5}
+    record = Record(seconds, {"align/promote.py": lines}, CoverageReport(0, 0, {}, True))
+    mutants = {mutant.what: mutant for mutant in mutants_of("align/promote.py", SOURCE)}
+    assert record.noticing(mutants["GtE -> Gt"]) == [f"{gate}quick", f"{gate}slow"]
+    assert record.noticing(mutants["Add -> Sub"]) == [f"{gate}body"]
+    assert record.noticing(mutants["left out: rows.clear()"]) == []
 
-    tree = copy_tree(tmp_path / "tree")
+
+@pytest.mark.slow
+def test_a_defect_in_the_gate_is_killed_and_a_comment_is_not() -> None:
     wrong, harmless = planted()
-    assert verdict(tree, wrong) == "killed"
-    assert verdict(tree, harmless) == "survived"
-    assert (tree / wrong.file).read_text(encoding="utf-8") == (figures.ROOT / wrong.file).read_text(encoding="utf-8")
+    with nursery(1) as ([tree], _):
+        record = tree.record()
+        assert record.coverage.caught and 0 < record.coverage.taken <= record.coverage.branches
+        assert [verdict(tree, mutant, record) for mutant in (wrong, harmless)] == ["killed", "survived"]
+        assert (tree.folder / wrong.file).read_text(encoding="utf-8") == (figures.ROOT / wrong.file).read_text(
+            encoding="utf-8"
+        )
