@@ -19,7 +19,7 @@ FIRST = "0" * 64
 _LOCK = 0x7472756C  # an arbitrary number by which PostgreSQL's writers of the chain take turns
 
 
-def audit(session: Session, actor: str, action: str, subject: str, detail: dict[str, Any]) -> Audit:
+def audit(session: Session, actor: str, action: str, subject: str, detail: dict[str, Any]) -> None:
     """Append one row to the chain, in the caller's transaction.
 
     actor, subject: pseudonyms and ids, never names. detail: what JSON can hold; no text of labels, no secrets.
@@ -39,8 +39,6 @@ def audit(session: Session, actor: str, action: str, subject: str, detail: dict[
     )
     row.hash = _hash(row)
     session.add(row)
-    session.flush()
-    return row
 
 
 def head(session: Session) -> str:

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, OperationalError
 from sqlmodel import Session, col, select
 
 from annotate import lineage, migrations
@@ -65,15 +65,14 @@ class Ledger:
         self._writer: Writer | None = None
         try:
             migrations.upgrade(self._engine, where=self.where)
-        except (DBAPIError, sqlite3.Error) as error:
+        except BaseException as error:
             self._engine.dispose()
+            if not isinstance(error, DBAPIError | sqlite3.Error):
+                raise
             reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
             raise WorkspaceError(
                 f"the database cannot be used ({reason})", where=self.where, next="Run: trueloop doctor"
             ) from error
-        except BaseException:
-            self._engine.dispose()
-            raise
         if self.dialect == "sqlite":
             self._writer = Writer(self._engine, durable=durable, where=self.where)
 
@@ -99,7 +98,7 @@ class Ledger:
             options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
         with (
             self._engine.connect().execution_options(**options) as connection,
-            Session(connection, expire_on_commit=False) as session,
+            Session(connection) as session,
         ):
             yield session
 
@@ -114,7 +113,7 @@ class Ledger:
             return self._writer.write(run, durable=durable)
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                with Session(self._engine, expire_on_commit=False) as session, session.begin():
+                with Session(self._engine) as session, session.begin():
                     if not durable:
                         session.connection().exec_driver_sql("SET LOCAL synchronous_commit TO off")
                     result = run(session)
@@ -220,26 +219,34 @@ class Ledger:
 
     def check(self) -> list[str]:
         """What is wrong with the database, in words: pages, foreign keys, triggers, the audit's chain."""
-        with self.read() as session:
-            found: list[str] = []
-            if self.dialect == "sqlite":
-                pages = session.connection().exec_driver_sql("PRAGMA integrity_check(5)").scalars().all()
-                found += [f"damaged page: {line}" for line in pages if line != "ok"]
-                orphans = session.connection().exec_driver_sql("PRAGMA foreign_key_check").fetchmany(5)
-                found += [f"a row of {row[0]} names a row of {row[2]} that is not there" for row in orphans]
-                names = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
-            else:
-                names = (
-                    "SELECT tgname FROM pg_trigger "
-                    "WHERE NOT tgisinternal AND tgenabled <> 'D' AND pg_table_is_visible(tgrelid)"
-                )
-            present = set(session.connection().execute(text(names)).scalars())
-            for table in APPEND_ONLY:
-                if not {f"{table}_no_update", f"{table}_no_delete"} <= present:
-                    found.append(f"table {table} is not protected from changes")
-            if "label_tally" not in present:
-                found.append("labels are no longer counted")
-            broken = verify_audit(session)
+        try:
+            with self.read() as session:
+                return self._wrong(session)
+        except DatabaseError as error:
+            return [f"it cannot be read ({error.orig})"]
+
+    def _wrong(self, session: Session) -> list[str]:
+        found: list[str] = []
+        if self.dialect == "sqlite":
+            pages = session.connection().exec_driver_sql("PRAGMA integrity_check(5)").scalars().all()
+            found += [f"damaged page: {line}" for line in pages if line != "ok"]
+            orphans = session.connection().exec_driver_sql("PRAGMA foreign_key_check").fetchmany(5)
+            found += [f"a row of {row[0]} names a row of {row[2]} that is not there" for row in orphans]
+            names = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+            verbs = ["update", "delete"]
+        else:
+            verbs = ["update", "delete", "truncate"]
+            names = (
+                "SELECT tgname FROM pg_trigger "
+                "WHERE NOT tgisinternal AND tgenabled <> 'D' AND pg_table_is_visible(tgrelid)"
+            )
+        present = set(session.connection().execute(text(names)).scalars())
+        for table in APPEND_ONLY:
+            if not {f"{table}_no_{verb}" for verb in verbs} <= present:
+                found.append(f"table {table} is not protected from changes")
+        if "label_tally" not in present:
+            found.append("labels are no longer counted")
+        broken = verify_audit(session)
         return [*found, broken] if broken else found
 
 

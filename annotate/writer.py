@@ -133,7 +133,7 @@ class Writer:
             # The first needs no savepoint: when it fails, the transaction has nothing else to keep.
             savepoint = connection.begin_nested() if results else None
             try:
-                with Session(connection, join_transaction_mode="rollback_only", expire_on_commit=False) as session:
+                with Session(connection, join_transaction_mode="rollback_only") as session:
                     result = job.run(session)
                     session.flush()
             except BaseException as error:

@@ -5,7 +5,7 @@ import resource
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,53 @@ def test_a_server_out_of_reach_is_told_without_the_password(tmp_path: Path) -> N
     assert "cannot be used" in str(told.value) and "secret" not in str(told.value)
 
 
+def test_a_ledger_that_cannot_be_opened_leaves_no_file_open(tmp_path: Path) -> None:
+    path = tmp_path / "labels.db"
+    path.write_bytes(b"not a database at all" * 100)
+    newer = tmp_path / "newer.db"
+    with Ledger.open(f"sqlite:///{newer}") as ledger:
+        sql(ledger, "UPDATE alembic_version SET version_num = '9999'")
+    told: list[WorkspaceError] = []  # kept, as a traceback keeps what it passed through
+    for refused in (path, newer):
+        try:
+            Ledger.open(f"sqlite:///{refused}")
+        except WorkspaceError as error:
+            told.append(error)
+    assert len(told) == 2 and opened(tmp_path) == []
+
+
+def opened(folder: Path) -> list[str]:
+    """The files in this folder that this process has open."""
+    names = [str(link.resolve()) for link in Path("/proc/self/fd").iterdir()]
+    return [name for name in names if name.startswith(str(folder))]
+
+
+def test_a_ledger_closes_its_files_at_the_end_of_its_block(tmp_path: Path) -> None:
+    with Ledger.open(f"sqlite:///{tmp_path / 'labels.db'}") as ledger:
+        ledger.write(guideline("one"))
+        assert guidelines(ledger) == ["one"] and opened(tmp_path) != []
+    assert opened(tmp_path) == []
+    with pytest.raises(AssertionError, match="closed"):
+        ledger.write(guideline("two"))
+
+
+def test_a_program_that_forgets_to_close_its_ledger_still_ends(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    child = context.Process(target=open_and_forget, args=(f"sqlite:///{tmp_path / 'labels.db'}",))
+    child.start()
+    child.join(60)
+    ended = child.exitcode == 0
+    child.kill()
+    child.join()
+    assert ended
+    with Ledger.open(f"sqlite:///{tmp_path / 'labels.db'}") as ledger:
+        assert guidelines(ledger) == ["kept"]
+
+
+def open_and_forget(url: str) -> None:
+    Ledger.open(url).write(guideline("kept"))
+
+
 # ------------------------------------------------------------------------------------------------ append-only
 
 
@@ -174,6 +221,12 @@ def test_a_check_finds_what_protects_no_more(any_ledger: Ledger) -> None:
     assert any_ledger.check() == ["table label is not protected from changes", "labels are no longer counted"]
 
 
+def test_a_check_finds_a_table_that_can_be_emptied_at_once(postgres_server: Callable[[], str]) -> None:
+    with Ledger.open(postgres_server()) as ledger:
+        sql(ledger, "DROP TRIGGER audit_no_truncate ON audit")
+        assert ledger.check() == ["table audit is not protected from changes"]
+
+
 def test_a_check_finds_rows_without_what_they_refer_to(tmp_path: Path) -> None:
     with Ledger.open(f"sqlite:///{tmp_path / 'labels.db'}") as ledger:
         fill(ledger, 1)
@@ -185,11 +238,37 @@ def test_a_check_finds_rows_without_what_they_refer_to(tmp_path: Path) -> None:
         assert ledger.check() == ["a row of pair_response names a row of response that is not there"]
 
 
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        (lambda page: page.replace(b"prompt-1-7", b"prompt-1-X"), "damaged page: "),
+        (lambda page: b"\xff" * len(page), ""),
+    ],
+)
+def test_a_check_finds_a_damaged_page(damage: Callable[[bytes], bytes], found: str, tmp_path: Path) -> None:
+    """Once a page with a wrong value, once one that SQLite cannot read at all."""
+    path = tmp_path / "labels.db"
+    with Ledger.open(f"sqlite:///{path}") as ledger:
+        fill(ledger, 9)
+        at = sql_value(ledger, "SELECT rootpage FROM sqlite_master WHERE name = 'ix_pair_prompt_id'")
+        size = sql_value(ledger, "PRAGMA page_size")
+        assert ledger.check() == []
+    with path.open("r+b") as file:
+        file.seek((at - 1) * size)
+        page = file.read(size)
+        file.seek((at - 1) * size)
+        file.write(damage(page))
+    with Ledger.open(f"sqlite:///{path}") as ledger:
+        told = ledger.check()
+    assert told and all(line.startswith(found or "it cannot be read (") for line in told)
+
+
 # --------------------------------------------------------------------------------------------------- the writer
 
 
-def blocked(ledger: Ledger, *writes: Callable[[Session], Any], durable: bool = True) -> list[Any]:
+def blocked(ledger: Ledger, *writes: Callable[[Session], Any], durable: bool | Sequence[bool] = True) -> list[Any]:
     """Run writes in one commit: they pile up behind a first one that waits. Results, or what was raised, in order."""
+    durables = [durable] * len(writes) if isinstance(durable, bool) else durable
     begun, go = threading.Event(), threading.Event()
     results: list[Any] = [None] * len(writes)
 
@@ -199,7 +278,7 @@ def blocked(ledger: Ledger, *writes: Callable[[Session], Any], durable: bool = T
 
     def attempt(place: int) -> None:
         try:
-            results[place] = ledger.write(writes[place], durable=durable)
+            results[place] = ledger.write(writes[place], durable=durables[place])
         except Exception as error:
             results[place] = error
 
@@ -222,6 +301,22 @@ def test_writes_run_in_the_order_in_which_they_came(ledger: Ledger) -> None:
     order: list[int] = []
     blocked(ledger, *(lambda session, number=number: order.append(number) for number in range(50)))
     assert order == list(range(50))
+
+
+def test_a_long_queue_is_committed_piece_by_piece(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that nobody waits for all who came after them: here three at once."""
+    monkeypatch.setattr(writer, "GROUP", 3)
+    seen: list[int] = []
+
+    def write(number: int) -> Callable[[Session], None]:
+        def run(session: Session) -> None:
+            seen.append(len(guidelines(ledger)))
+            guideline(f"g{number}")(session)
+
+        return run
+
+    assert blocked(ledger, *(write(number) for number in range(8))) == [None] * 8
+    assert seen == [0, 0, 0, 3, 3, 3, 6, 6] and len(guidelines(ledger)) == 8
 
 
 def test_a_write_that_fails_takes_no_other_along(ledger: Ledger) -> None:
@@ -311,20 +406,7 @@ def test_only_what_must_be_durable_waits_for_the_disk(tmp_path: Path) -> None:
     with Ledger.open(f"sqlite:///{tmp_path / 'labels.db'}") as ledger:
         assert [ledger.write(level), ledger.write(level, durable=False), ledger.write(level)] == [2, 1, 2]
         assert blocked(ledger, level, level, durable=False) == [1, 1]
-        seen: list[int] = []
-
-        def claimed(session: Session) -> None:
-            seen.append(level(session))
-
-        fill(ledger, 1)
-        [task] = queue.claim(ledger, "ann")
-        write = ledger.write
-        ledger.write = lambda run, durable=True: write(
-            lambda session: (claimed(session), run(session))[1], durable=durable
-        )  # type: ignore[method-assign, assignment]
-        queue.submit(ledger, "ann", judgment(task, "a-label-1"))
-        queue.claim(ledger, "bob")
-        assert seen == [2, 1]
+        assert blocked(ledger, level, level, level, durable=[False, True, False]) == [2, 2, 2]
     with Ledger.open(f"sqlite:///{tmp_path / 'labels.db'}", durable=False) as ledger:
         assert ledger.write(level) == 1
 
@@ -404,6 +486,70 @@ def test_a_lost_race_in_postgresql_is_run_again(postgres_server: Callable[[], st
         assert ledger.write(run) == "done" and guidelines(ledger) == ["try-3"]
 
 
+def test_a_race_that_is_lost_every_time_is_told_in_the_end(postgres_server: Callable[[], str]) -> None:
+    with Ledger.open(postgres_server()) as ledger:
+        runs: list[int] = []
+
+        def run(session: Session) -> None:
+            runs.append(len(runs))
+            guideline("taken")(session)
+
+        ledger.write(run)
+        with pytest.raises(DBAPIError, match="duplicate key"):
+            ledger.write(run)
+        assert 3 < len(runs) < 20 and guidelines(ledger) == ["taken"]
+
+
+@pytest.mark.parametrize(("code", "told"), [("08006", NotStored), ("53100", NotStored), ("57014", NotStored)])
+def test_a_server_that_cannot_take_a_write_is_told(
+    postgres_server: Callable[[], str], code: str, told: type[Exception]
+) -> None:
+    """Connection lost, disk full, shut down: whether it was stored is not known, so it is for the sender to repeat."""
+    with Ledger.open(postgres_server()) as ledger:
+        with pytest.raises(told, match="Send the same again"):
+            sql(ledger, f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{code}'; END $$")
+        assert ledger._engine.pool.checkedout() == 0
+
+
+@pytest.mark.parametrize("code", ["22012", "42704", "55P03"])
+def test_a_mistake_in_a_write_is_raised_as_it_is_and_not_run_again(
+    postgres_server: Callable[[], str], code: str
+) -> None:
+    with Ledger.open(postgres_server()) as ledger:
+        runs: list[int] = []
+
+        def run(session: Session) -> None:
+            runs.append(1)
+            raise_it = f"DO $$ BEGIN RAISE EXCEPTION 'a mistake' USING ERRCODE = '{code}'; END $$"
+            session.connection().exec_driver_sql(raise_it)
+
+        with pytest.raises(DBAPIError, match="a mistake"):
+            ledger.write(run)
+        assert runs == [1]
+
+
+def test_only_what_must_be_durable_waits_for_postgresqls_disk(postgres_server: Callable[[], str]) -> None:
+    def level(session: Session) -> str:
+        return session.connection().exec_driver_sql("SHOW synchronous_commit").scalar_one()
+
+    with Ledger.open(postgres_server()) as ledger:
+        assert [ledger.write(level), ledger.write(level, durable=False), ledger.write(level)] == ["on", "off", "on"]
+
+
+def test_a_connection_that_the_server_dropped_while_idle_is_replaced_unnoticed(
+    postgres_server: Callable[[], str],
+) -> None:
+    url = postgres_server()
+    with Ledger.open(url) as ledger:
+        mine = ledger.write(lambda session: session.connection().exec_driver_sql("SELECT pg_backend_pid()").scalar())
+        other = create_engine(url)
+        with other.connect() as connection:
+            connection.execute(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": mine})
+        other.dispose()
+        ledger.write(guideline("after the restart"))
+        assert guidelines(ledger) == ["after the restart"]
+
+
 def test_a_broken_connection_to_postgresql_is_told(postgres_server: Callable[[], str]) -> None:
     with Ledger.open(postgres_server()) as ledger:
         with pytest.raises(NotStored, match=r"not known.*Send the same again"):
@@ -433,7 +579,8 @@ def test_a_reader_sees_one_state_and_changes_nothing(any_ledger: Ledger) -> None
 
 def audited(ledger: Ledger, count: int) -> None:
     for number in range(count):
-        ledger.write(lambda session, n=number: audit(session, "ann", "did", f"thing {n}", {"n": n, "ü": [1.5, None]}))
+        detail = {"n": number, "ü": [1.5, None]}
+        ledger.write(lambda session, n=number, d=detail: ledger.audit(session, "ann", "did", f"thing {n}", d))
 
 
 @pytest.mark.parametrize(
@@ -470,6 +617,31 @@ def test_the_audit_is_one_chain_under_many_writers(any_ledger: Ledger) -> None:
         rows = list(session.exec(select(Audit)))
         assert len(rows) == len({row.previous_hash for row in rows}) == 30
         assert verify_audit(session) is None
+
+
+def test_who_writes_the_audit_at_once_takes_turns(postgres_server: Callable[[], str]) -> None:
+    """The second waits for the first and is not run again."""
+    url = postgres_server()
+    with Ledger.open(url) as ledger:
+        runs: list[int] = []
+
+        def second() -> None:
+            ledger.write(lambda session: (runs.append(1), audit(session, "bob", "did", "this", {}))[0])
+
+        engine = create_engine(url)
+        with Session(engine) as first:
+            audit(first, "ann", "did", "that", {})
+            first.flush()
+            waiting = threading.Thread(target=second)
+            waiting.start()
+            query = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+            with engine.connect() as watcher:
+                while watcher.execute(query).scalar_one() == 0:
+                    watcher.rollback()
+            first.commit()
+        waiting.join()
+        engine.dispose()
+        assert runs == [1] and ledger.check() == []
 
 
 # ------------------------------------------------------------------------------------------- artifacts, lineage
