@@ -79,6 +79,42 @@ def test_answers_may_get_much_shorter_but_not_silent() -> None:
     assert not decide(shorter, GateSection(min_length_ratio=0.6)).promoted
 
 
+AT_ITS_LIMIT = {"win_rate": 0.5, "prompts": 50, "kl": 30.0, "repetition": 0.125, "repetition_sft": 0.0}
+AT_ITS_LIMIT |= {"finished": 0.875, "finished_sft": 1.0, "agreement": 0.45}
+
+
+@pytest.mark.parametrize("length", [5.0, 36.0])
+def test_a_figure_exactly_at_its_limit_is_still_within_it(length: float) -> None:
+    gate = GateSection(max_repetition=0.125, max_unfinished=0.125)
+    assert decide(GOOD | AT_ITS_LIMIT | {"length": length}, gate).promoted
+
+
+def test_every_reason_against_a_candidate_is_told_at_once() -> None:
+    bad = {"win_rate_champion_ci": [0.4, 0.6], "win_rate": 0.4, "kl": 31.0, "length": 60.0, "repetition": 0.5}
+    verdict = decide(GOOD | bad | {"finished": 0.5, "agreement": 0.2}, GateSection())
+    assert len(verdict.reasons) == 7 and not verdict.promoted
+
+
+@pytest.mark.parametrize("without", ["repetition_sft", "finished_sft", "length_sft", "length"])
+def test_a_guard_needs_both_its_figures(without: str) -> None:
+    assert decide(GOOD | {without: None}, GateSection()).promoted
+    assert decide({name: value for name, value in GOOD.items() if name != without}, GateSection()).promoted
+
+
+def test_a_change_is_told_with_its_direction() -> None:
+    verdict = decide(GOOD | {"repetition": 0.24, "finished": 0.68}, GateSection())
+    assert "24.0% repeated word pairs, +20.0% on the SFT model" in verdict.reasons[0]
+    assert "only 68.0% of its responses come to an end, -30.0% on the SFT model" in verdict.reasons[1]
+
+
+@pytest.mark.parametrize(("rate", "prompts"), [(0.4, 300), (0.5, 300), (0.6, 194), (0.6, 300)])
+def test_more_prompts_are_advised_only_where_they_could_tell(rate: float, prompts: int) -> None:
+    """A candidate that loses is not helped by more of them, nor one that has as many as its margin takes (0.6: 194)."""
+    metrics = GOOD | {"win_rate_champion": rate, "win_rate_champion_ci": [0.3, 0.7], "prompts": prompts}
+    [reason] = decide(metrics, GateSection()).reasons
+    assert reason.endswith("does not lie above 50%")
+
+
 def test_a_margin_too_small_for_so_few_prompts_names_how_many_it_takes() -> None:
     verdict = decide(GOOD | {"win_rate_champion": 0.53, "win_rate_champion_ci": [0.48, 0.58]}, GateSection())
     assert "takes about 2178 prompts, here are 300" in verdict.reasons[0]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ledgers import fill, judgment
 from pydantic import ValidationError
 from sqlalchemy import create_engine, func, text
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from annotate import queue, slots
 from annotate.errors import BadInput, Conflict, NotAllowed, NotFound
@@ -62,9 +62,39 @@ def test_claiming_again_gives_the_tasks_already_held_with_a_fresh_lease(any_ledg
     fill(any_ledger, 5)
     held = queue.claim(any_ledger, "ann", 2, now=1000)
     more = queue.claim(any_ledger, "ann", 3, now=1500)
+    assert len(more) == 3
     assert [(task.slot, task.responses) for task in more[:2]] == [(task.slot, task.responses) for task in held]
     assert {task.lease_until for task in more} == {2400}
     assert [task.slot for task in queue.claim(any_ledger, "ann", 1, now=9999)] == [held[0].slot]
+
+
+def test_nobody_gets_more_tasks_than_they_asked_for(any_ledger: Ledger) -> None:
+    """Neither of those whose lease ran out nor of the open ones, whatever they hold already."""
+    fill(any_ledger, 9)
+    assert len(queue.claim(any_ledger, "bob", 4, now=1000, lease_seconds=60)) == 4
+    assert len(queue.claim(any_ledger, "ann", 1, now=1010)) == 1
+    assert len(queue.claim(any_ledger, "ann", 3, now=1100)) == 3
+    assert len(queue.claim(any_ledger, "ann", 7, now=1100)) == 7
+
+
+def test_those_whose_lease_ran_out_come_before_open_ones_the_longest_ago_first(any_ledger: Ledger) -> None:
+    fill(any_ledger, 4)
+    late = queue.claim(any_ledger, "bob", now=1000, lease_seconds=90)
+    early = queue.claim(any_ledger, "cid", now=1000, lease_seconds=60)
+    given = queue.claim(any_ledger, "ann", 4, now=2000)
+    assert [task.slot for task in given[:2]] == [early[0].slot, late[0].slot] and len(given) == 4
+
+
+def test_who_is_known_stays_as_they_are(any_ledger: Ledger) -> None:
+    """And who is new is there at once, in the same transaction."""
+
+    def run(session: Session) -> tuple[Annotator, Annotator, slots.Person]:
+        new = queue.register(session, "judge", kind="model", role="reviewer")
+        return new, queue.register(session, "judge"), slots.person(session, "judge", 0)
+
+    new, again, person = any_ledger.write(run)
+    assert (new.kind, new.role) == (again.kind, again.role) == ("model", "reviewer") and new.created_at > 0
+    assert person.id == "judge" and not person.holds
 
 
 def test_everybody_may_judge_a_pair_once_and_overlap_is_exact(any_ledger: Ledger) -> None:
@@ -127,10 +157,39 @@ def test_a_judgment_outlives_a_lease_that_a_power_loss_took_back(any_ledger: Led
         queue.submit(any_ledger, "ann", again)
 
 
+def outbox(ledger: Ledger, who: str, pair: str, uuid: str) -> queue.Stored:
+    """Judge an open slot of this pair, as a browser does whose lease a power loss took back."""
+    with ledger.read() as session:
+        slot = session.exec(select(Slot.id).where(Slot.pair_id == pair, Slot.state == "open").limit(1)).one()
+        members = session.exec(select(PairResponse.response_id).where(PairResponse.pair_id == pair)).all()
+    return queue.submit(ledger, who, queue.Judgment(uuid=uuid, slot=slot, ranking=tuple((one,) for one in members)))
+
+
+def test_an_open_slot_is_for_those_who_never_had_its_pair(any_ledger: Ledger) -> None:
+    """What others did with the pair, and what oneself did with other pairs, is no hindrance."""
+    fill(any_ledger, 3, overlap=4)
+    held, judged, skipped = queue.claim(any_ledger, "ann", 3)
+    queue.submit(any_ledger, "ann", judgment(judged, "ann-judged"))
+    queue.skip(any_ledger, "ann", skipped.slot, "ann-skipped", "unsure")
+    for had in (held, judged, skipped):
+        with pytest.raises(Conflict, match="had this pair"):
+            outbox(any_ledger, "ann", had.pair, "ann-again")
+    queue.claim(any_ledger, "cid")
+    for number, free in enumerate((held, judged, skipped)):
+        assert outbox(any_ledger, "bob", free.pair, f"bob-judged-{number}").stored
+
+
 def test_newer_rounds_come_first(any_ledger: Ledger) -> None:
     fill(any_ledger, 3, round=1)
     fill(any_ledger, 2, round=2)
     assert [task.round for task in queue.claim(any_ledger, "ann", 5)] == [2, 2, 1, 1, 1]
+
+
+def test_a_slots_place_is_in_the_band_of_its_round_alone() -> None:
+    for round in (0, 1, 2, 9):
+        places = [slots.priority(7, round, f"pair {number}", number % 3) for number in range(2000)]
+        first, after = -round * slots.BAND, (1 - round) * slots.BAND
+        assert first <= min(places) < first + slots.BAND / 50 and after - slots.BAND / 50 < max(places) < after
 
 
 def test_pairs_added_later_are_found_by_who_has_searched_past_them(any_ledger: Ledger) -> None:
@@ -171,6 +230,15 @@ def test_a_skipped_slot_reaches_those_whose_search_has_passed_it(any_ledger: Led
     assert len(queue.claim(any_ledger, "ann", 3)) == 2
     queue.skip(any_ledger, "bob", first.slot, "bob-skips", "unsure")
     assert queue.claim(any_ledger, "ann", 3)[-1].slot == first.slot
+
+
+def test_skipped_tasks_come_back_in_the_order_in_which_they_were_skipped(any_ledger: Ledger) -> None:
+    fill(any_ledger, 4)
+    tasks = queue.claim(any_ledger, "ann", 3)
+    for task in (tasks[1], tasks[2], tasks[0]):
+        queue.skip(any_ledger, "ann", task.slot, f"skip-{task.slot:06d}", "unsure")
+    again = queue.claim(any_ledger, "bob", 4)
+    assert [task.slot for task in again[1:]] == [tasks[1].slot, tasks[2].slot, tasks[0].slot]
 
 
 def test_a_late_judgment_waits_for_who_is_just_taking_the_slot(postgres_server: Callable[[], str]) -> None:
@@ -223,8 +291,11 @@ def test_unknown_and_inactive_people_get_nothing(any_ledger: Ledger) -> None:
     [task] = queue.claim(any_ledger, "ann")
     with pytest.raises(NotFound):
         queue.claim(any_ledger, "nobody")
-    with pytest.raises(BadInput, match="1 to 50"):
-        queue.claim(any_ledger, "ann", 51)
+    for number in (0, 51):
+        with pytest.raises(BadInput, match="1 to 50"):
+            queue.claim(any_ledger, "ann", number)
+    assert len(queue.claim(any_ledger, "ann", 50)) == 1
+    queue.submit(any_ledger, "ann", judgment(task, "while-active"))
 
     def dismiss(session: object) -> None:
         person = session.get(Annotator, "ann")  # type: ignore[attr-defined]
@@ -235,11 +306,13 @@ def test_unknown_and_inactive_people_get_nothing(any_ledger: Ledger) -> None:
         lambda: queue.claim(any_ledger, "ann"),
         lambda: queue.submit(any_ledger, "ann", judgment(task, "dismissed")),
         lambda: queue.skip(any_ledger, "ann", task.slot, "dismissed", "no"),
+        lambda: queue.revise(any_ledger, "ann", "while-active", judgment(task, "dismissed")),
+        lambda: queue.undo(any_ledger, "ann", "while-active"),
         lambda: queue.renew(any_ledger, "ann", [task.slot]),
     ):
         with pytest.raises(NotAllowed):
             attempt()
-    assert labels_of(any_ledger) == []
+    assert current(any_ledger) == ["while-active"] and len(labels_of(any_ledger)) == 1
 
 
 def test_renewing_extends_only_ones_own_leases(any_ledger: Ledger) -> None:
@@ -251,6 +324,29 @@ def test_renewing_extends_only_ones_own_leases(any_ledger: Ledger) -> None:
     assert slot_of(any_ledger, theirs.slot).lease_until == 1900
     with pytest.raises(Conflict):
         queue.renew(any_ledger, "ann", [theirs.slot], now=1300)
+
+
+def test_a_lease_does_not_wait_for_the_disk_and_what_people_say_does(ledger: Ledger) -> None:
+    """SQLite's PRAGMA synchronous: 1 does not wait, 2 does."""
+    seen: list[int] = []
+    write = ledger.write
+
+    def watched(run: Callable[[Session], object], *, durable: bool = True) -> object:
+        def look(session: Session) -> object:
+            seen.append(session.connection().exec_driver_sql("PRAGMA synchronous").scalar_one())
+            return run(session)
+
+        return write(look, durable=durable)
+
+    fill(ledger, 2)
+    ledger.write = watched  # type: ignore[method-assign, assignment]
+    first, second = queue.claim(ledger, "ann", 2)
+    queue.renew(ledger, "ann", [first.slot])
+    queue.submit(ledger, "ann", judgment(first, "a-judgment"))
+    queue.revise(ledger, "ann", "a-judgment", judgment(first, "a-revision"))
+    queue.undo(ledger, "ann", "a-revision")
+    queue.skip(ledger, "ann", second.slot, "a-skip-of-it", "unsure")
+    assert seen == [1, 1, 2, 2, 2, 2]
 
 
 def test_each_side_is_shown_first_equally_often_and_the_same_again(any_ledger: Ledger) -> None:
@@ -460,6 +556,24 @@ def test_undo_has_an_owner_and_an_end(any_ledger: Ledger) -> None:
         queue.undo(any_ledger, "ann", "undo:a-judgment", now=1030)
 
 
+def test_what_was_undone_comes_last_among_the_tasks_one_holds(any_ledger: Ledger) -> None:
+    fill(any_ledger, 2)
+    [first] = queue.claim(any_ledger, "ann", 1, now=1000)
+    second = queue.claim(any_ledger, "ann", 2, now=1010)[1]
+    queue.submit(any_ledger, "ann", judgment(first, "a-judgment"), now=1020)
+    queue.undo(any_ledger, "ann", "a-judgment", now=1030)
+    assert [task.slot for task in queue.claim(any_ledger, "ann", 2, now=1040)] == [second.slot, first.slot]
+
+
+def test_an_imported_label_has_no_task_to_go_back_to(any_ledger: Ledger) -> None:
+    [pair] = fill(any_ledger, 1)
+    fields = {"ranking": [], "criteria": {}, "edited": {}, "flags": [], "order_shown": [], "created_at": 1000.0}
+    any_ledger.write(lambda session: session.add(Label(uuid="imported", pair_id=pair, annotator_id="ann", **fields)))
+    with pytest.raises(Conflict, match="cannot be undone"):
+        queue.undo(any_ledger, "ann", "imported", now=1001)
+    assert current(any_ledger) == ["imported"]
+
+
 def test_undoing_a_revision_takes_the_whole_judgment_back(any_ledger: Ledger) -> None:
     fill(any_ledger, 1)
     [task] = queue.claim(any_ledger, "ann", now=1000)
@@ -471,6 +585,8 @@ def test_undoing_a_revision_takes_the_whole_judgment_back(any_ledger: Ledger) ->
     assert current(any_ledger) == [] and counts(any_ledger, "ann").mine == 0
     with pytest.raises(Conflict, match="undone already"):
         queue.revise(any_ledger, "ann", "second-thought", judgment(task, "third-thought"), now=1004)
+    with pytest.raises(Conflict, match="undone already"):
+        queue.revise(any_ledger, "ann", "undo:second-thought", judgment(task, "third-thought"), now=1004)
 
 
 def test_a_skipped_task_goes_to_others_at_the_end_of_the_queue(any_ledger: Ledger) -> None:
@@ -486,6 +602,8 @@ def test_a_skipped_task_goes_to_others_at_the_end_of_the_queue(any_ledger: Ledge
     assert counts(any_ledger, "ann") == queue.Counts(round=1, have=1, need=3, pairs=3, mine=0, mine_round=0, skipped=1)
     first = labels_of(any_ledger)[0]
     assert (first.uuid, first.skip_reason, first.ranking) == ("skip-it-1", "unsure", [])
+    nothing = {"strength": None, "both_bad": False, "criteria": {}, "rationale": "", "edited": {}, "flags": []}
+    assert first.model_dump(include=set(nothing)) == nothing and (first.active_ms, first.source) == (None, "app")
 
 
 def test_a_skip_can_be_undone_while_nobody_else_has_the_task(any_ledger: Ledger) -> None:
@@ -550,6 +668,23 @@ def test_current_labels_can_be_asked_by_round_pair_and_person(any_ledger: Ledger
         by_pair = {(label.pair_id, label.annotator_id) for label in queue.current_labels(session, pair=pair)}
     assert len(everything) == 5 and len(by_round) == 1 and set(by_person) == {"bob"}
     assert by_pair == {(pair, "ann"), (pair, "bob")}
+
+
+def test_current_labels_come_oldest_first_or_pair_after_pair_and_up_to_a_round(any_ledger: Ledger) -> None:
+    rounds: dict[str, int] = {}
+    for round in (1, 2, 3):
+        rounds |= dict.fromkeys(fill(any_ledger, 2, round=round, overlap=2), round)
+    for hour, who in enumerate(("ann", "bob")):
+        for number, task in enumerate(queue.claim(any_ledger, who, 6)):
+            queue.submit(any_ledger, who, judgment(task, f"{who}-{task.slot:06d}"), now=1000 * hour + number)
+    with any_ledger.read() as session:
+        oldest_first = list(queue.current_labels(session))
+        by_pair = list(queue.current_labels(session, by_pair=True))
+        up_to = {label.uuid for label in queue.current_labels(session, up_to=2)}
+    assert [label.created_at for label in oldest_first] == [*range(6), *range(1000, 1006)]
+    assert [label.pair_id for label in by_pair] == sorted([*rounds, *rounds])
+    assert [label.annotator_id for label in by_pair] == ["ann", "bob"] * 6
+    assert up_to == {label.uuid for label in oldest_first if rounds[label.pair_id] <= 2} and len(up_to) == 8
 
 
 # -------------------------------------------------------------------------------------------------- add_pairs
