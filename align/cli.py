@@ -87,8 +87,20 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     one.add_argument("--port", type=int, default=7860, help="port to listen on (default 7860)")
     one.add_argument("--new-token", metavar="NAME", help="make a token for NAME, print it and exit")
+    one.add_argument("--invite", metavar="NAME", help="make a one-time sign-in link for NAME, print it and exit")
     one.add_argument("--role", choices=ROLES, help="role of NAME (a new one is an annotator)")
+    one.add_argument("--deactivate", metavar="NAME", help="put NAME out: sessions, tokens and streams end at once")
+    one.add_argument("--reactivate", metavar="NAME", help="let NAME in again")
     one.add_argument("--set-password", metavar="NAME", help="ask for NAME's new password and exit")
+    one.add_argument("--url", metavar="URL", help="address that people open, for the link of --invite")
+    one.add_argument("--root-path", default="", metavar="/PATH", help="prefix under which a proxy serves the page")
+    one.add_argument(
+        "--trust-proxy",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="address or network of a proxy whose X-Forwarded-For and -Proto are believed; may be repeated",
+    )
 
     one = verb("simulate", "Have simulated annotators label what is open.", "trueloop simulate --workspace demo")
     one.add_argument("--world", metavar="NAME|PATH", help="default: the recipe's")

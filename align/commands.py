@@ -181,29 +181,52 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
 
 def annotate(arguments: argparse.Namespace) -> int:
-    """Serve the labelling page, or make a token."""
-    if arguments.set_password is not None:
-        from getpass import getpass
-
-        from annotate.auth import set_password
-
-        with opened(arguments, write=False) as (_, ledger):
-            set_password(ledger, arguments.set_password, getpass(f"New password for {arguments.set_password}: "))
-        say(f"{arguments.set_password} can sign in with the new password.")
-        return 0
-    if arguments.new_token is not None:
-        from annotate.auth import new_token
-
-        with opened(arguments, write=False) as (_, ledger):
-            token = new_token(ledger, arguments.new_token, arguments.role)
-        if arguments.json:
-            show_json({"token": token, "name": arguments.new_token})
-        else:
-            say(token)
-        return 0
+    """Serve the labelling page; or make a token or an invitation, set a password, put someone out."""
+    asked = ("set_password", "new_token", "invite", "deactivate", "reactivate")
+    if any(getattr(arguments, each) is not None for each in asked):
+        return _manage_people(arguments)
     from annotate.app import serve
 
-    serve(Workspace.resolve(arguments.workspace), host=arguments.host, port=arguments.port)
+    serve(
+        Workspace.resolve(arguments.workspace),
+        host=arguments.host,
+        port=arguments.port,
+        root_path=arguments.root_path,
+        proxies=arguments.trust_proxy,
+    )
+    return 0
+
+
+def _manage_people(arguments: argparse.Namespace) -> int:
+    from annotate import auth
+
+    with opened(arguments, write=False) as (_, ledger):
+        if arguments.set_password is not None:
+            from getpass import getpass
+
+            name = arguments.set_password
+            auth.set_password(ledger, name, getpass(f"New password for {name}: "))
+            done, said = {"name": name}, f"{name} can sign in with the new password."
+        elif arguments.new_token is not None:
+            said = auth.new_token(ledger, arguments.new_token, arguments.role)
+            done = {"token": said, "name": arguments.new_token}
+        elif arguments.invite is not None:
+            from annotate.app import address, sign_in_path
+
+            secret = auth.invite(ledger, arguments.invite, arguments.role)
+            url = arguments.url or address(arguments.host, arguments.port) + arguments.root_path.rstrip("/")
+            said = url.rstrip("/") + sign_in_path(secret, invited=True)
+            done = {"link": said, "name": arguments.invite}
+        elif arguments.deactivate is not None:
+            auth.deactivate(ledger, arguments.deactivate)
+            done, said = {"name": arguments.deactivate}, f"{arguments.deactivate} is out."
+        else:
+            auth.reactivate(ledger, arguments.reactivate)
+            done, said = {"name": arguments.reactivate}, f"{arguments.reactivate} may sign in again."
+    if arguments.json:
+        show_json(done)
+    else:
+        say(said)
     return 0
 
 

@@ -20,7 +20,7 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 
 from annotate import auth, errors, exports, queue
 from annotate.auth import Person, Throttle
-from annotate.guard import COOKIE, MAX_BODY_BYTES, refusal, session_secret, whoami
+from annotate.guard import MAX_BODY_BYTES, cookie_name, refusal, session_secret, whoami
 from annotate.ledger import Ledger
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,13 @@ class Credentials(Body):
     token: str = Field(default="", max_length=200)
 
 
+class PasswordIn(Body):
+    """A new password, and the current one where there is one."""
+
+    current: str = Field(default="", max_length=1024)
+    password: str = Field(max_length=1024)
+
+
 class LabelIn(queue.Judgment):
     """A judgment; `supersedes` is the uuid of the label that it revises."""
 
@@ -79,29 +86,34 @@ class RenewIn(Body):
     slots: list[Slot] = Field(min_length=1, max_length=100)
 
 
-def router(ledger: Ledger) -> APIRouter:
-    """All routes under /api, on this ledger."""
+def router(ledger: Ledger, *, root_path: str = "") -> APIRouter:
+    """All routes under /api, on this ledger; root_path: the prefix under which a proxy serves them."""
     routes = APIRouter(prefix="/api", max_body_size=MAX_BODY_BYTES)
+    # One client may mistype a name five times; many clients together get no further with it than a hundred an hour.
     per_name, per_client = Throttle(limit=5, seconds=300), Throttle(limit=50, seconds=300)
+    everywhere = Throttle(limit=100, seconds=3600)
     Me = Annotated[Person, Depends(whoami)]
 
     @routes.post("/login")
     def login(request: Request, response: Response, sent: Credentials) -> dict[str, str]:
-        """Sign in by name and password, or by token; answers with a session cookie."""
-        client = request.client.host if request.client else ""
-        keys = ((per_client, client), (per_name, f"{client} {sent.name}"))
+        """Sign in by name and password, by token, or by a one-time link's secret; answers with a session cookie."""
+        client, name = request.client.host if request.client else "", auth.clean(sent.name)
+        keys = [(per_client, client), (per_name, f"{client} {name}")]
+        if not sent.token:
+            keys.append((everywhere, name))
         for throttle, key in keys:
-            throttle.check(key)
-        try:
-            if sent.token:
-                secret = auth.login_by_token(ledger, sent.token)
-            else:
-                secret = auth.login(ledger, sent.name, sent.password)
-        except auth.NotSignedIn:
-            for throttle, key in keys:
-                throttle.failed(key)
-            raise
-        set_cookie(response, secret, secure=request.url.scheme == "https")
+            throttle.take(key)
+        secure = request.url.scheme == "https"
+        if sent.token:
+            secret = auth.login_by_token(ledger, sent.token)
+        else:
+            secret = auth.login(ledger, sent.name, sent.password)
+        for throttle, key in keys:
+            throttle.forgive(key)
+        before = session_secret(request.headers, secure=secure)
+        if before:
+            auth.logout(ledger, before)
+        set_cookie(response, secret, secure=secure, path=root_path)
         with ledger.read() as session:
             person = auth.identify(session, secret, "session")
         assert person is not None, "the session was just made"
@@ -110,9 +122,22 @@ def router(ledger: Ledger) -> APIRouter:
     @routes.post("/logout")
     def logout(request: Request, response: Response, me: Me) -> dict[str, bool]:
         """End this browser's session; a bearer token stays valid."""
-        auth.logout(ledger, session_secret(request.headers))
-        response.delete_cookie(COOKIE)
+        secure = request.url.scheme == "https"
+        auth.logout(ledger, session_secret(request.headers, secure=secure))
+        set_cookie(response, "", secure=secure, path=root_path, seconds=0)
         return {"signed_out": True}
+
+    @routes.post("/password")
+    def password(request: Request, response: Response, me: Me, sent: PasswordIn) -> dict[str, bool]:
+        """Set my password, giving the current one where there is one; my other browser sessions end."""
+        per_name.take(f"password {me.id}")
+        auth.change_password(ledger, me, sent.current, sent.password)
+        per_name.forgive(f"password {me.id}")
+        secure = request.url.scheme == "https"
+        if session_secret(request.headers, secure=secure):
+            secret = auth.login(ledger, me.name, sent.password)
+            set_cookie(response, secret, secure=secure, path=root_path)
+        return {"changed": True}
 
     @routes.get("/me")
     def who(me: Me) -> dict[str, str]:
@@ -186,10 +211,13 @@ def router(ledger: Ledger) -> APIRouter:
     return routes
 
 
-def set_cookie(response: Response, secret: str, *, secure: bool) -> None:
+def set_cookie(
+    response: Response, secret: str, *, secure: bool, path: str = "", seconds: float = auth.SESSION_SECONDS
+) -> None:
     """Put a session's secret into the browser: out of scripts' reach, and not sent along by other sites' forms."""
+    name = cookie_name(secure=secure)
     response.set_cookie(
-        COOKIE, secret, max_age=int(auth.SESSION_SECONDS), httponly=True, samesite="lax", secure=secure, path="/"
+        name, secret, max_age=int(seconds), httponly=True, samesite="lax", secure=secure, path=path or "/"
     )
 
 
@@ -258,9 +286,9 @@ def docs_page(schema: dict[str, Any]) -> str:
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Routes · Trueloop</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<link rel="icon" href="/page/icon.svg"><link rel="stylesheet" href="/page/trueloop.css">'
+        '<link rel="icon" href="../page/icon.svg"><link rel="stylesheet" href="../page/trueloop.css">'
         f'<body class="tl-docs"><main><h1>Routes</h1>{"".join(parts)}'
-        '<p>The full schema: <a href="/api/openapi.json">/api/openapi.json</a></p></main>'
+        '<p>The full schema: <a href="openapi.json">/api/openapi.json</a></p></main>'
     )
 
 

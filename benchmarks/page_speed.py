@@ -62,7 +62,7 @@ def run(judgments: int = 100) -> dict[str, Any]:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
             page = browser.new_page()
-            page.goto(f"{url}/login?token={secret}")
+            page.goto(f"{url}/login#token={secret}")
             ready = '.tl[data-state="pair"][aria-busy="false"]'
             page.wait_for_selector(ready)
             page.evaluate(_MEASURE)

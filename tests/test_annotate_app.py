@@ -95,7 +95,7 @@ class Desk:
         return self.page.locator(".tl-card .tl-text").evaluate_all("all => all.map(each => each.textContent)")
 
     def saved(self) -> None:
-        self.page.wait_for_function("document.querySelector('.tl-saved').textContent === 'Saved'")
+        self.page.wait_for_selector('.tl-saved:text-is("Saved")')
 
     def said(self, text: str) -> None:
         self.page.get_by_text(text).first.wait_for()
@@ -168,7 +168,7 @@ def test_undo_brings_the_last_pair_back(desk: Any, server: Server) -> None:
     ann = desk().ready()
     slot, texts = ann.slot, ann.texts
     ann.press("1", "u")
-    ann.page.wait_for_function("n => document.querySelector('.tl').dataset.slot === n", arg=slot)
+    ann.page.wait_for_selector(f'.tl[data-slot="{slot}"]')
     assert ann.texts == texts
     ann.said("You had said: first is better")
     ann.press("2")

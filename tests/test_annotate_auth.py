@@ -8,9 +8,9 @@ import pytest
 from sqlmodel import col, select, update
 
 from annotate import auth
-from annotate.errors import BadInput, NotFound
+from annotate.errors import BadInput, Conflict, NotAllowed, NotFound
 from annotate.ledger import Ledger
-from annotate.tables import Annotator, Identity, Token
+from annotate.tables import Annotator, Audit, Identity, Token
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_a_password_has_a_least_length_and_belongs_to_somebody(ledger: Ledger) -
     with pytest.raises(BadInput, match="8 to 1024"):
         auth.set_password(ledger, "ann", "1234567")
     with pytest.raises(NotFound, match="new-token"):
-        auth.set_password(ledger, "bob", "12345678")
+        auth.set_password(ledger, "bob", "correct horse")
 
 
 def test_a_new_password_ends_the_sessions_of_the_old_one(ledger: Ledger) -> None:
@@ -162,20 +162,137 @@ def test_signing_out_ends_the_session_only(ledger: Ledger) -> None:
     assert [who(ledger, secret, "session") is not None for secret in (first, second)] == [False, True]
 
 
-def test_failures_are_counted_for_each_key_and_forgotten_in_time() -> None:
+def test_tries_are_counted_for_each_key_and_forgotten_in_time() -> None:
     throttle = auth.Throttle(limit=3, seconds=60)
     for at in (0, 1, 2):
-        throttle.check("ann", now=at)
-        throttle.failed("ann", now=at)
+        throttle.take("ann", now=at)
     with pytest.raises(auth.TooManyAttempts, match="in 57 seconds"):
-        throttle.check("ann", now=3)
-    throttle.check("bob", now=3)
-    throttle.check("ann", now=61)
+        throttle.take("ann", now=3)
+    throttle.take("bob", now=3)
+    throttle.take("ann", now=61)
+
+
+def test_a_try_that_was_none_does_not_count() -> None:
+    throttle = auth.Throttle(limit=2, seconds=60)
+    for at in range(10):
+        throttle.take("ann", now=at)
+        throttle.forgive("ann")
+    throttle.take("ann", now=11)
+    throttle.take("ann", now=12)
+    with pytest.raises(auth.TooManyAttempts):
+        throttle.take("ann", now=13)
 
 
 def test_the_throttle_forgets_keys_that_are_past() -> None:
     throttle = auth.Throttle(limit=1, seconds=1)
     for number in range(10_001):
-        throttle.failed(str(number), now=0)
-    throttle.failed("late", now=10)
-    assert list(throttle.failures) == ["late"]
+        throttle.take(str(number), now=0)
+    throttle.take("late", now=10)
+    assert list(throttle.tries) == ["late"]
+
+
+# --- people ----------------------------------------------------------------------------------------------------------
+
+
+def person(ledger: Ledger, name: str, role: auth.Role) -> auth.Person:
+    found = who(ledger, auth.new_token(ledger, name, role))
+    assert found is not None
+    return found
+
+
+def test_an_invitation_signs_in_once_as_the_role_it_names(ledger: Ledger) -> None:
+    secret = auth.invite(ledger, "bob", "reviewer")
+    found = who(ledger, auth.login_by_token(ledger, secret), "session")
+    assert found is not None and (found.name, found.role) == ("bob", "reviewer")
+    with pytest.raises(auth.NotSignedIn):
+        auth.login_by_token(ledger, secret)
+
+
+def test_an_invitation_runs_out(ledger: Ledger) -> None:
+    secret = auth.invite(ledger, "bob")
+    assert who(ledger, secret, "link", time.time() + auth.INVITE_SECONDS - 60) is not None
+    assert who(ledger, secret, "link", time.time() + auth.INVITE_SECONDS + 60) is None
+
+
+def test_nobody_hands_out_or_takes_away_a_role_above_their_own(ledger: Ledger) -> None:
+    lead, admin = person(ledger, "lea", "lead"), person(ledger, "ada", "admin")
+    with pytest.raises(NotAllowed):
+        auth.invite(ledger, "bob", "admin", by=lead)
+    with pytest.raises(NotAllowed):
+        auth.invite(ledger, "ada", "annotator", by=lead)
+    with pytest.raises(NotAllowed):
+        auth.invite(ledger, "ada", by=lead)
+    with pytest.raises(NotAllowed):
+        auth.deactivate(ledger, "ada", by=lead)
+    with ledger.read() as session:
+        assert {each.name for each in session.exec(select(Identity)).all()} == {"lea", "ada"}
+    auth.invite(ledger, "bob", "lead", by=lead)
+    auth.deactivate(ledger, "lea", by=admin)
+
+
+def test_whoever_is_put_out_is_out_everywhere_until_let_in_again(ledger: Ledger) -> None:
+    auth.new_token(ledger, "ada", "admin")
+    token = auth.new_token(ledger, "bob")
+    auth.set_password(ledger, "bob", "correct horse")
+    session, link = auth.login(ledger, "bob", "correct horse"), auth.invite(ledger, "bob")
+    auth.deactivate(ledger, "bob")
+    assert [who(ledger, *each) for each in ((token,), (session, "session"), (link, "link"))] == [None] * 3  # type: ignore[arg-type]
+    with pytest.raises(auth.NotSignedIn):
+        auth.login(ledger, "bob", "correct horse")
+    with pytest.raises(Conflict, match="reactivate"):
+        auth.invite(ledger, "bob")
+    auth.reactivate(ledger, "bob")
+    assert who(ledger, token) is None, "what was revoked stays so"
+    auth.login(ledger, "bob", "correct horse")
+
+
+def test_the_last_admin_stays(ledger: Ledger) -> None:
+    auth.new_token(ledger, "ada", "admin")
+    with pytest.raises(Conflict, match="last admin"):
+        auth.deactivate(ledger, "ada")
+    auth.new_token(ledger, "eve", "admin")
+    auth.deactivate(ledger, "ada")
+    with pytest.raises(NotFound):
+        auth.deactivate(ledger, "nobody")
+
+
+def test_a_password_is_changed_by_who_knows_the_current_one(ledger: Ledger) -> None:
+    bob = person(ledger, "bob", "annotator")
+    auth.change_password(ledger, bob, "", "correct horse")
+    session = auth.login(ledger, "bob", "correct horse")
+    for wrong in ("", "wrong horse"):
+        with pytest.raises(NotAllowed):
+            auth.change_password(ledger, bob, wrong, "battery staple")
+    auth.change_password(ledger, bob, "correct horse", "battery staple")
+    assert who(ledger, session, "session") is None, "sessions of the old password end"
+    auth.login(ledger, "bob", "battery staple")
+
+
+@pytest.mark.parametrize("password", ["12345678", "Password1", "iloveyou", "football"])
+def test_a_common_password_is_refused(ledger: Ledger, password: str) -> None:
+    auth.new_token(ledger, "ann")
+    with pytest.raises(BadInput, match="common"):
+        auth.set_password(ledger, "ann", password)
+
+
+@pytest.mark.parametrize(
+    "password", [" only  spaces around ", "Ünï©ode ẞ passwort", "a" * 1024, "x'; DROP TABLE token--"]
+)
+def test_a_password_is_taken_as_it_is(ledger: Ledger, password: str) -> None:
+    auth.new_token(ledger, "ann")
+    auth.set_password(ledger, "ann", password)
+    auth.login(ledger, "ann", password)
+    for other in (password.strip() + "!", password.swapcase(), password[:-1]):
+        with pytest.raises(auth.NotSignedIn):
+            auth.login(ledger, "ann", other)
+
+
+def test_what_is_done_to_people_stands_in_the_audit(ledger: Ledger) -> None:
+    ada = person(ledger, "ada", "admin")
+    auth.invite(ledger, "bob", by=ada)
+    auth.deactivate(ledger, "bob", by=ada)
+    auth.reactivate(ledger, "bob", by=ada)
+    with ledger.read() as session:
+        rows = session.exec(select(Audit).where(Audit.actor == ada.id)).all()
+    assert [row.action for row in rows][-3:] == ["person.invited", "person.deactivated", "person.reactivated"]
+    assert not any("bob" in str(row.model_dump()) for row in rows), "the audit knows pseudonyms alone"

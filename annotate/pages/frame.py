@@ -30,9 +30,9 @@ HANDLERS: dict[str, Role] = {
 """Every handler with the role it needs; one that is not listed cannot be attached."""
 
 HEAD = """
-<link rel="icon" href="/page/icon.svg">
-<link rel="stylesheet" href="/page/trueloop.css">
-<link rel="stylesheet" href="/page/lead.css">
+<link rel="icon" href="../page/icon.svg">
+<link rel="stylesheet" href="../page/trueloop.css">
+<link rel="stylesheet" href="../page/lead.css">
 """
 
 _CLICKS = (

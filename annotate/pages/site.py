@@ -23,7 +23,7 @@ def pages(ledger: Ledger) -> gr.Blocks:
     return demo
 
 
-def mount(app: FastAPI, ledger: Ledger) -> None:
+def mount(app: FastAPI, ledger: Ledger, root_path: str = "") -> None:
     """Put the lead pages under /lead of the application."""
     theme = gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     gr.mount_gradio_app(
@@ -36,4 +36,5 @@ def mount(app: FastAPI, ledger: Ledger) -> None:
         show_error=True,
         theme=theme,
         head=HEAD,
+        root_path=f"{root_path}/lead" if root_path else None,
     )

@@ -1,7 +1,7 @@
 // The labelling screen: shows one pair, takes one judgment by key or mouse, and has the next pair ready.
 // Making elements is pieces.js's business, saving outbox.js's; who may do what is the server's.
 
-import { call, Outbox, Refused, uuid4 } from "./outbox.js";
+import { call, here, Outbox, Refused, uuid4 } from "./outbox.js";
 import { card, kept, keyName, restText, turn } from "./pieces.js";
 
 const AHEAD = 6; // pairs held in the page, the one on screen included
@@ -333,7 +333,7 @@ class Screen {
     await this.outbox?.flush();
     if (this.outbox?.size && !confirm(`Not everything is saved yet. ${kept(this.outbox.size)} Sign out?`)) return;
     await call("POST", "/api/logout").catch(() => {});
-    location.assign("/login");
+    location.assign(here("/login"));
   }
 
   // --- what the page says ------------------------------------------------------------------------------------------

@@ -1,7 +1,13 @@
 // Judgments on their way to the server: kept in localStorage until each is acknowledged, sent in order, one at a time.
 // What the server refuses for good is reported, never dropped in silence. What is on screen is label.js's business.
 
+const BASE = new URL("..", import.meta.url).pathname.replace(/\/$/, "");
 const RETRY_MS = [1000, 2000, 4000, 8000, 15000];
+
+/** A path of ours with the prefix under which a proxy may serve us. */
+export function here(path) {
+  return BASE + path;
+}
 
 export class Refused extends Error {
   constructor(status, body) {
@@ -18,7 +24,7 @@ export async function call(method, path, body) {
     options.body = JSON.stringify(body);
     options.keepalive = options.body.length < 30000;
   }
-  const response = await fetch(path, options);
+  const response = await fetch(here(path), options);
   const answer = await response.json().catch(() => ({}));
   if (!response.ok) throw new Refused(response.status, answer);
   return answer;

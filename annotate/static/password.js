@@ -1,0 +1,25 @@
+// The page on which people choose their password.
+
+import { call, here } from "./outbox.js";
+
+const error = document.querySelector(".tl-error");
+const form = document.querySelector("form");
+
+call("GET", "/api/me").then((me) => {
+  document.querySelector(".tl-who").textContent = me.name;
+  form.username.value = me.name;
+});
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const button = form.querySelector("button");
+  button.disabled = true;
+  error.textContent = "";
+  try {
+    await call("POST", "/api/password", { current: form.current.value, password: form.password.value });
+    location.replace(here("/"));
+  } catch (problem) {
+    error.textContent = problem instanceof TypeError ? "The server cannot be reached. Try again." : problem.message;
+    button.disabled = false;
+  }
+});
