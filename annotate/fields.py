@@ -3,6 +3,7 @@
 CSV knows neither null nor numbers: an empty cell is an absent field, and digits are a number.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -62,6 +63,18 @@ def strength_in(row: Mapping[str, Any]) -> int | None:
     if number is not None and number != int(number):
         raise BadInput(f"strength: expected clear, slight or 1 to 3, found {short(value)}")
     return None if number is None else int(number)
+
+
+def grade_in(row: Mapping[str, Any], name: str, *, low: int = -3, high: int = 3) -> int | None:
+    """The whole number in a field, from `low` to `high`; None when it is absent."""
+    value = row.get(name)
+    if value is None or value == "":
+        return None
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d{1,3}", value):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high or value != int(value):
+        raise BadInput(f"{name}: expected a whole number from {low} to {high}, found {short(value)}")
+    return int(value)
 
 
 def flag_in(row: Mapping[str, Any], name: str) -> bool | None:

@@ -1,58 +1,34 @@
-"""What rows of others' files mean: prompts, single votes, preference pairs and sets to be labelled, as one Ballot each.
+"""What rows of the plain forms mean: prompts, single votes, preference pairs and sets to be labelled.
 
-Pure: no files, no database. readers.py yields the rows, imports.py and prompts.py store what comes out of here.
+Pure: no files, no database; a row in, a Ballot or a prompt out. readers.py yields the rows, imports.py and prompts.py
+store what comes out; the forms of others stand in rankings.py, labelstudio.py and argilla.py.
 """
 
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
+from annotate.ballots import (
+    HH_START,
+    MAX_RESPONSES,
+    Answer,
+    Ballot,
+    Vote,
+    answer_in,
+    ends_with_user,
+    hh_turns,
+    is_transcript,
+    messages_in,
+    objective_in,
+    one_turn,
+    prompt_in,
+)
 from annotate.errors import BadInput
 from annotate.fields import MAX_VOTES, count_in, flag_in, number_in, required, short, strength_in, text_in, time_in
-from annotate.messages import Message, Messages, as_messages, digest, to_dicts
+from annotate.messages import Message, Messages, digest, to_dicts
 
 Kind = Literal["votes", "preferences", "prompts", "pairs"]
-MAX_RESPONSES = 16
-OBJECTIVES = ("helpful", "safe")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A response's text, verbatim, and the name of the model that wrote it, '' when unknown."""
-
-    text: str
-    model: str = ""
-
-
-@dataclass(frozen=True)
-class Vote:
-    """One judgment: positions of the answers, best first, ties sharing a tuple, and the positions in the order shown.
-
-    An empty `shown` means that the order is not known. active_ms: time spent; submitted_at: seconds since 1970.
-    """
-
-    annotator: str
-    ranking: tuple[tuple[int, ...], ...]
-    shown: tuple[int, ...] = ()
-    strength: int | None = None
-    rationale: str = ""
-    acceptable: tuple[bool | None, ...] = ()
-    active_ms: int | None = None
-    submitted_at: float | None = None
-
-
-@dataclass(frozen=True)
-class Ballot:
-    """A prompt, k >= 2 answers to it, and the votes that the row holds: none when it is to be labelled yet."""
-
-    prompt: Messages
-    answers: tuple[Answer, ...]
-    votes: tuple[Vote, ...] = ()
-    source: str = ""
-    objective: str = "helpful"
 
 
 def parse_vote(row: Mapping[str, Any]) -> Ballot:
@@ -63,10 +39,10 @@ def parse_vote(row: Mapping[str, Any]) -> Ballot:
     since 1970); task_seconds (kept as the label's active time, of which it is an upper bound); source; objective.
     Raises BadInput saying which field is wrong.
     """
-    prompt = _prompt(row)
+    prompt = prompt_in(row)
     answers = (
-        Answer(_answer(row, "response_a"), text_in(row, "model_a")),
-        Answer(_answer(row, "response_b"), text_in(row, "model_b")),
+        Answer(answer_in(row, "response_a"), text_in(row, "model_a")),
+        Answer(answer_in(row, "response_b"), text_in(row, "model_b")),
     )
     annotator = required(row, "annotator").strip()
     if not annotator:
@@ -75,7 +51,8 @@ def parse_vote(row: Mapping[str, Any]) -> Ballot:
     rankings = {"a": ((0,), (1,)), "b": ((1,), (0,)), "tie": ((0, 1),)}
     if preference not in rankings:
         raise BadInput(f"preference: expected a, b or tie, found {short(preference)}")
-    acceptable = flag_in(row, "acceptable_a"), flag_in(row, "acceptable_b")
+    asked = flag_in(row, "acceptable_a"), flag_in(row, "acceptable_b")
+    acceptable = {place: flag for place, flag in enumerate(asked) if flag is not None}
     seconds = number_in(row, "task_seconds", high=2_000_000)
     vote = Vote(
         annotator=annotator,
@@ -83,11 +60,12 @@ def parse_vote(row: Mapping[str, Any]) -> Ballot:
         shown=(1, 0) if flag_in(row, "shown_swapped") else (0, 1),
         strength=strength_in(row),
         rationale=text_in(row, "rationale"),
-        acceptable=acceptable,
+        both_bad=asked == (False, False),
+        criteria={"acceptable": acceptable} if acceptable else {},
         active_ms=None if seconds is None else round(seconds * 1000),
         submitted_at=time_in(row, "submitted_at"),
     )
-    return Ballot(prompt, answers, (vote,), text_in(row, "source"), _objective(row))
+    return Ballot(prompt, answers, (vote,), text_in(row, "source"), objective_in(row))
 
 
 def parse_preference(row: Mapping[str, Any]) -> Ballot:
@@ -126,7 +104,7 @@ def parse_preference(row: Mapping[str, Any]) -> Ballot:
         for name, outcome in zip(names, outcomes, strict=True)
     )
     answers = (Answer(chosen, text_in(row, "chosen_model")), Answer(rejected, text_in(row, "rejected_model")))
-    return Ballot(prompt, answers, ballots, source, _objective(row))
+    return Ballot(prompt, answers, ballots, source, objective_in(row))
 
 
 def parse_set(row: Mapping[str, Any]) -> Ballot:
@@ -135,7 +113,7 @@ def parse_set(row: Mapping[str, Any]) -> Ballot:
     A response may also be {text, model}, or `models` a list beside `responses`.
     Raises BadInput saying which field is wrong.
     """
-    prompt = _prompt(row)
+    prompt = prompt_in(row)
     responses, models = row.get("responses"), row.get("models")
     if not isinstance(responses, list) or not 2 <= len(responses) <= MAX_RESPONSES:
         raise BadInput(f"responses: expected a list of 2 to {MAX_RESPONSES} texts, found {short(responses)}")
@@ -152,7 +130,7 @@ def parse_set(row: Mapping[str, Any]) -> Ballot:
     texts = [" ".join(answer.text.split()) for answer in answers]
     if len(set(texts)) < len(texts):
         raise BadInput("responses: two of them are the same, so there is nothing to compare")
-    return Ballot(prompt, tuple(answers), (), text_in(row, "source"), _objective(row))
+    return Ballot(prompt, tuple(answers), (), text_in(row, "source"), objective_in(row))
 
 
 def parse_prompt(row: Mapping[str, Any]) -> Messages:
@@ -167,11 +145,11 @@ def parse_prompt(row: Mapping[str, Any]) -> Messages:
         value = row[name]
         if name == "instruction" and text_in(row, "input"):
             value = f"{required(row, name)}\n\n{text_in(row, 'input')}"
-        messages = _messages(value, name)
+        messages = messages_in(value, name)
         if name == "messages":
             while messages and messages[-1].role == "assistant":
                 messages = messages[:-1]
-        return _ends_with_user(messages, name)
+        return ends_with_user(messages, name)
     found = ", ".join(sorted(map(str, row))[:8]) or "nothing"
     raise BadInput(f"no prompt: expected one of prompt, messages, text, instruction, found {found}")
 
@@ -193,26 +171,6 @@ USED = {
 """The columns that each kind of file is read for; any other is named in the import's report."""
 
 
-def hh_turns(text: str) -> Messages:
-    """The turns of a transcript in Anthropic's HH form, outer white space of each turn left out.
-
-    An empty last turn of the assistant (the form's prompt) is left out. Raises BadInput when it does not start with
-    "Human:" after blank lines, or a turn before the last is empty.
-    """
-    parts = _HH_TURN.split("\n\n" + text.lstrip("\n"))
-    if len(parts) < 3 or parts[0].strip() or parts[1] != "Human":
-        raise BadInput('expected a transcript that starts with "\\n\\nHuman:"')
-    roles = {"Human": "user", "Assistant": "assistant"}
-    turns = [(roles[who], said.strip()) for who, said in zip(parts[1::2], parts[2::2], strict=True)]
-    if turns[-1] == ("assistant", ""):
-        turns = turns[:-1]
-    return tuple(Message.model_validate({"role": role, "content": said}) for role, said in turns)
-
-
-_HH_START = "\n\nHuman:"
-_HH_TURN = re.compile(r"\n\n(Human|Assistant):")
-
-
 def _conversations(row: Mapping[str, Any]) -> tuple[Messages, str, str]:
     """Prompt, chosen text and rejected text of a preference row."""
     for name in ("chosen", "rejected"):
@@ -228,17 +186,17 @@ def _conversations(row: Mapping[str, Any]) -> tuple[Messages, str, str]:
             raise BadInput("chosen and rejected are the same")
         if shared == 0:
             raise BadInput("chosen and rejected share no prompt")
-        head = _ends_with_user(chosen[:shared], "the turns that chosen and rejected share")
-        return head, _one_turn(chosen[shared:], "chosen"), _one_turn(rejected[shared:], "rejected")
-    head = _prompt(row)
+        head = ends_with_user(chosen[:shared], "the turns that chosen and rejected share")
+        return head, one_turn(chosen[shared:], "chosen"), one_turn(rejected[shared:], "rejected")
+    head = prompt_in(row)
     texts = []
-    from_transcript = _is_transcript(prompt)
+    from_transcript = is_transcript(prompt)
     for side, name in zip(sides, ("chosen", "rejected"), strict=True):
-        if isinstance(side, str) and not side.startswith(_HH_START):
+        if isinstance(side, str) and not side.startswith(HH_START):
             texts.append(side.strip() if from_transcript else side)
             continue
-        turns = hh_turns(side) if isinstance(side, str) else _messages(side, name)
-        texts.append(_one_turn(turns[len(head) :] if turns[: len(head)] == head else turns, name))
+        turns = hh_turns(side) if isinstance(side, str) else messages_in(side, name)
+        texts.append(one_turn(turns[len(head) :] if turns[: len(head)] == head else turns, name))
     if texts[0] == texts[1] and text_in(row, "chosen_model") == text_in(row, "rejected_model"):
         raise BadInput("chosen and rejected are the same")
     return head, texts[0], texts[1]
@@ -252,61 +210,7 @@ def _whole(side: Any, name: str) -> Messages:
             raise BadInput(
                 f'{name}: text needs a prompt beside it, or the form "\\n\\nHuman: ... \\n\\nAssistant: ..."'
             ) from None
-    return _messages(side, name)
-
-
-def _one_turn(turns: Messages, name: str) -> str:
-    if len(turns) != 1 or turns[0].role != "assistant" or not isinstance(turns[0].content, str):
-        raise BadInput(f"{name}: expected one text turn of the assistant after the prompt, found {len(turns)} turns")
-    return turns[0].content
-
-
-def _prompt(row: Mapping[str, Any]) -> Messages:
-    value = row.get("prompt")
-    if value is None:
-        raise BadInput("prompt: missing")
-    if _is_transcript(value):
-        return _ends_with_user(hh_turns(value), "prompt")
-    return _ends_with_user(_messages(value, "prompt"), "prompt")
-
-
-def _is_transcript(prompt: Any) -> bool:
-    return isinstance(prompt, str) and prompt.startswith(_HH_START) and prompt.rstrip().endswith("\n\nAssistant:")
-
-
-def _messages(value: Any, name: str) -> Messages:
-    try:
-        messages = as_messages(value)
-    except BadInput as error:
-        raise BadInput(f"{name}: {error.what}") from None
-    except ValueError as error:  # pydantic's, for parts that are no objects
-        raise BadInput(f"{name}: a message's content is text or a list of parts") from error
-    return messages
-
-
-def _ends_with_user(messages: Messages, name: str) -> Messages:
-    """The messages, if they are a prompt: not empty, the last turn for somebody to answer."""
-    if messages and not any(turn.text.strip() or not isinstance(turn.content, str) for turn in messages):
-        raise BadInput(f"{name}: empty")
-    if not messages or messages[-1].role not in ("user", "tool"):
-        raise BadInput(f"{name}: the last turn is not the user's")
-    return messages
-
-
-def _answer(row: Mapping[str, Any], name: str) -> str:
-    value = row.get(name)
-    if isinstance(value, list):
-        return _one_turn(_messages(value, name), name)
-    if not isinstance(value, str):
-        raise BadInput(f"{name}: {'missing' if value is None else f'expected text, found {short(value)}'}")
-    return value
-
-
-def _objective(row: Mapping[str, Any]) -> str:
-    value = text_in(row, "objective") or OBJECTIVES[0]
-    if value not in OBJECTIVES:
-        raise BadInput(f"objective: expected {' or '.join(OBJECTIVES)}, found {short(value)}")
-    return value
+    return messages_in(side, name)
 
 
 def row_key(kind: str, row: Mapping[str, Any]) -> str:

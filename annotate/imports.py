@@ -1,6 +1,6 @@
 """Bring others' data in: single votes, judged preferences, prompts, and unlabelled sets straight into the queue.
 
-What the rows mean is formats.py's business. Every vote becomes one label; the same row again is counted, not doubled.
+What the rows mean is forms.py's business. Every vote becomes one label; the same row again is counted, not doubled.
 """
 
 import time
@@ -13,16 +13,19 @@ from uuid import UUID, uuid5
 
 from sqlmodel import Session, col, insert, select
 
+from annotate.ballots import Answer, Ballot, Vote
 from annotate.errors import BadInput
-from annotate.formats import PARSERS, USED, Answer, Ballot, Kind, Vote, row_key
+from annotate.formats import Kind, row_key
+from annotate.forms import form_of, parse
 from annotate.groups import Groups
 from annotate.ledger import Ledger
 from annotate.messages import digest
 from annotate.pairs import CandidatePair
 from annotate.progress import Progress, silent
-from annotate.prompts import NewPrompt, PromptsSection, batches, existing, import_prompts, place_prompts
+from annotate.prompts import NewPrompt, PromptsSection, batches, existing, import_prompts, place_prompts, rows_of
 from annotate.queue import add_pairs
-from annotate.readers import Report, Row, read_rows
+from annotate.rankings import gathered
+from annotate.readers import TABLES, Report, Row
 from annotate.tables import Annotator, Label, Response
 
 BATCH = 1000
@@ -41,26 +44,29 @@ def import_file(
     overlap: int = 1,
     progress: Progress = silent,
 ) -> Report:
-    """Store a file (.jsonl, .csv, .parquet, gzipped or not) of votes, preferences, prompts or pairs.
+    """Store a file (.jsonl, .json, .csv, .parquet, gzipped or not) of votes, preferences, prompts or pairs.
+
+    path: also the name or the folder of a data set that `datasets` loads, all its splits.
 
     The whole file is read before anything is stored: one bad row and nothing is, unless keep_going, which lists bad
     rows in the report instead. source: name for rows that name none; the file's, by default. round: which round's
     queue unlabelled pairs enter, by default the one after the last snapshot. overlap: labels wanted for each of them.
     section: how prompts are split.
     The report counts rows; a row is a duplicate when everything it would store is there already. Beside the rows it
-    has `labels`, what of the data may need a look (empty or identical responses) and `ignored_columns`.
+    has `labels`, what of the data may need a look (empty or identical responses), rows that nobody judged yet
+    (`unlabelled`: of votes and preferences nothing is stored for them) and `ignored_columns`.
     Raises BadInput naming file and line, NotFound, MissingExtra.
     """
-    path = Path(path)
     if kind not in get_args(Kind):
         raise BadInput(f"expected one of {', '.join(get_args(Kind))}, found '{kind}'", where="--as")
     if kind == "prompts":
         return import_prompts(ledger, path, section, strict=not keep_going, progress=progress)
-    total = sum(1 for _ in _ballots(path, kind, keep_going))
-    store = _Store(ledger, section or PromptsSection(), kind, source or _stem(path))
+    rows, name = rows_of(path, TABLES)
+    total = sum(1 for _ in _ballots(rows(), name, kind, keep_going))
+    store = _Store(ledger, section or PromptsSection(), kind, source or name.split(".")[0] or "import")
     if kind == "pairs":
         store.round, store.overlap = _open_round(ledger) if round is None else round, overlap
-    for batch in batches(_ballots(path, kind, keep_going), BATCH):
+    for batch in batches(_ballots(rows(), name, kind, keep_going), BATCH):
         store.add(batch)
         progress(kind, store.report.read, total)
     return store.report
@@ -79,8 +85,11 @@ class _Entry:
 
     @cached_property
     def uuids(self) -> list[str]:
-        """Of its labels: the same row always gets the same."""
-        return [str(uuid5(_NAMESPACE, f"{self.key}/{place}")) for place in range(len(self.ballot.votes))]
+        """Of its labels: the same vote always gets the same."""
+        return [
+            vote.uuid or str(uuid5(_NAMESPACE, vote.key or f"{self.key}/{place}"))
+            for place, vote in enumerate(self.ballot.votes)
+        ]
 
 
 class _Store:
@@ -93,16 +102,21 @@ class _Store:
         self.groups = Groups(section.near)
         self.round = self.overlap = 0  # judged already: they belong to no round and ask for no label
         self.report = Report(
-            counts={"labels": 0, "empty_responses": 0, "identical_responses": 0, "ignored_columns": []}
+            counts={
+                "labels": 0,
+                "unlabelled": 0,
+                "empty_responses": 0,
+                "identical_responses": 0,
+                "ignored_columns": [],
+            }
         )
         self.seen: set[str] = set()
 
     def add(self, batch: list[tuple[Row, Ballot | None]]) -> None:
         """Store one batch in one transaction, then count it."""
         report, counts = self.report, self.report.counts
-        counts["ignored_columns"] = sorted(
-            {*counts["ignored_columns"], *(name for row, _ in batch for name in row.fields.keys() - USED[self.kind])}
-        )
+        unused = {name for row, _ in batch if not row.broken for name in self._unused(row)}
+        counts["ignored_columns"] = sorted({*counts["ignored_columns"], *unused})
         report.read += len(batch)
         entries = []
         for row, ballot in batch:
@@ -114,6 +128,9 @@ class _Store:
                 report.duplicates += 1
                 continue
             self.seen.add(key)
+            if not ballot.votes and self.kind != "pairs":
+                counts["unlabelled"] += 1
+                continue
             entries.append(_Entry(row, ballot, key))
         stored, labels, refused = self.ledger.write(lambda session: self._store(session, entries))
         report.stored += stored
@@ -125,11 +142,15 @@ class _Store:
             counts["empty_responses"] += any(not text.strip() for text in texts)
             counts["identical_responses"] += len(set(texts)) < len(texts)
 
+    def _unused(self, row: Row) -> set[str]:
+        used = form_of(self.kind, row.fields).used
+        return set() if used is None else row.fields.keys() - used
+
     def _store(self, session: Session, entries: list[_Entry]) -> tuple[int, int, list[tuple[_Entry, str]]]:
         """Rows stored, labels stored, and rows refused with the reason."""
-        entries, refused = self._refuse_strangers(session, entries)
         known = existing(session, Label.uuid, [uuid for entry in entries for uuid in entry.uuids])
         entries = [entry for entry in entries if self.kind == "pairs" or not known.issuperset(entry.uuids)]
+        entries, refused = self._refuse_strangers(session, entries)
         now = time.time()
         prompts = [NewPrompt(entry.ballot.prompt, entry.ballot.source or self.source) for entry in entries]
         placed = place_prompts(session, prompts, self.section, self.groups, now=now)
@@ -200,25 +221,33 @@ class _Store:
             yield identity, partial(self._label, identity, entry, vote, now)
 
     def _label(self, identity: str, entry: _Entry, vote: Vote, now: float) -> dict[str, Any]:
-        acceptable = dict(zip(entry.responses, vote.acceptable, strict=False))
-        said = {f"acceptable {response}": flag for response, flag in acceptable.items() if flag is not None}
+        places = dict(enumerate(entry.responses))
+        flags = (word if place is None else f"{word}@{places[place]}" for word, place in vote.flags)
         return {
             "uuid": identity,
             "pair_id": entry.pair_id,
             "annotator_id": vote.annotator,
-            "ranking": [[entry.responses[place] for place in tied] for tied in vote.ranking],
+            "ranking": [[places[place] for place in tied] for tied in vote.ranking],
             "strength": vote.strength,
-            "both_bad": len(said) == len(entry.responses) and not any(said.values()),
-            "criteria": said,
+            "both_bad": vote.both_bad,
+            "criteria": {name: _by_id(places, value) for name, value in vote.criteria.items()},
             "rationale": vote.rationale,
-            "edited": {},
-            "flags": [],
+            "edited": {places[place]: text for place, text in vote.edited.items()},
+            "flags": list(flags),
             "active_ms": vote.active_ms,
-            "order_shown": [entry.responses[place] for place in vote.shown],
+            "order_shown": [places[place] for place in vote.shown],
+            "guideline_id": vote.guideline,
             "retracted": False,
             "source": "import",
             "created_at": now if vote.submitted_at is None else vote.submitted_at,
         }
+
+
+def _by_id(places: Mapping[int, str], value: Any) -> Any:
+    """A criterion's value; one that says something of each answer by the responses' ids."""
+    if isinstance(value, Mapping) and value and all(place in places for place in value):
+        return {places[place]: said for place, said in value.items()}
+    return value
 
 
 def response_ids(prompt: str, answers: Iterable[Answer]) -> tuple[str, ...]:
@@ -234,19 +263,18 @@ def response_ids(prompt: str, answers: Iterable[Answer]) -> tuple[str, ...]:
     return tuple(ids)
 
 
-def _ballots(path: Path, kind: Kind, keep_going: bool) -> Iterator[tuple[Row, Ballot | None]]:
-    parse = PARSERS[kind]
-    for row in read_rows(path):
+def _ballots(rows: Iterable[Row], name: str, kind: Kind, keep_going: bool) -> Iterator[tuple[Row, Ballot | None]]:
+    for row in gathered(rows):
         if not row.broken:
             try:
-                yield row, parse(row.fields)
+                yield row, parse(kind, row.fields)
                 continue
             except BadInput as error:
                 row = row._replace(broken=error.what)
         if not keep_going:
             raise BadInput(
                 row.broken,
-                where=f"{path.name}, line {row.line}",
+                where=f"{name}, line {row.line}",
                 next="Nothing was imported. Mend the line, or keep the good ones with --keep-going",
             )
         yield row, None
@@ -266,7 +294,3 @@ def _insert_new(session: Session, table: Any, key: Any, rows: Mapping[str, Calla
 def _open_round(ledger: Ledger) -> int:
     made = ledger.latest("snapshot")
     return 1 if made is None else made.round + 1
-
-
-def _stem(path: Path) -> str:
-    return path.name.split(".")[0]

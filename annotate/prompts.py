@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -16,13 +16,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sqlalchemy import func
 from sqlmodel import Session, col, insert, select
 
+from annotate.columns import columns_of, restored
 from annotate.errors import BadInput, MissingExtra, NotFound
 from annotate.formats import USED, parse_prompt
 from annotate.groups import Groups, jaccard, root_text, shingles
 from annotate.ledger import Ledger
 from annotate.messages import Messages, as_messages, flat_text, normalised, prompt_id, to_dicts
 from annotate.progress import Progress, silent
-from annotate.readers import TABLES, TEXTS, Report, Row, read_rows, text_problem
+from annotate.readers import TABLES, TEXTS, Report, Row, parse_json, read_rows, text_problem
 from annotate.tables import Prompt
 
 SPLITS = ("train", "validation", "test")
@@ -91,7 +92,7 @@ def import_prompts(
     Raises BadInput naming the line; NotFound when there is no such file; MissingExtra without `datasets` or pyarrow.
     """
     section = section or PromptsSection()
-    rows, name = _source(source, dataset_split)
+    rows, name = rows_of(source, TABLES + TEXTS, dataset_split)
     read = sum(1 for _ in _checked(rows(), name, strict))  # all of it before the first row is stored
     report = Report(counts={"near_duplicates": 0})
     unused: set[str] = set()
@@ -334,20 +335,30 @@ def _checked(rows: Iterable[Row], name: str, strict: bool) -> Iterator[tuple[Row
         yield (row._replace(broken=why) if why else row), messages
 
 
-def _source(source: str | Path, dataset_split: str) -> tuple[Any, str]:
-    """A function that starts reading from the top, and what the source is called in messages."""
+def rows_of(
+    source: str | Path, allowed: tuple[str, ...], split: str | None = None
+) -> tuple[Callable[[], Iterator[Row]], str]:
+    """A function that starts reading a file or a `datasets` name or folder from the top, and its name in messages.
+
+    split: of a `datasets` source, which split to read; None for all, one after the other.
+    """
     path = Path(source)
-    if path.is_file() or path.suffix.lower() in (".jsonl", ".csv", ".parquet", ".txt", ".gz"):
-        return (lambda: read_rows(path, TABLES + TEXTS)), path.name
-    data = _dataset(path, str(source), dataset_split)
-    return (lambda: (_dataset_row(number, fields) for number, fields in enumerate(data, 1))), str(source)
+    if path.is_file() or path.suffix.lower() in (".jsonl", ".json", ".csv", ".parquet", ".txt", ".gz"):
+        return (lambda: read_rows(path, allowed)), path.name
+    data = _dataset(path, str(source), split)
+    return (lambda: (_dataset_row(number, fields) for number, fields in enumerate(chain(*data), 1))), str(source)
 
 
 def _dataset_row(number: int, fields: dict[str, Any]) -> Row:
+    try:
+        fields = restored(columns_of(fields), fields, parse_json)
+    except ValueError as error:
+        return Row(number, {}, f"broken JSON: {error}")
     return Row(number, fields, text_problem(fields))
 
 
-def _dataset(path: Path, name: str, split: str) -> Any:
+def _dataset(path: Path, name: str, split: str | None) -> list[Any]:
+    """The splits that are asked for."""
     try:
         import datasets
     except ImportError:
@@ -363,8 +374,10 @@ def _dataset(path: Path, name: str, split: str) -> Any:
             where=name,
             next="Give a file, a folder saved by datasets, or the name of a data set that is in reach",
         ) from error
-    if isinstance(data, dict):
-        if split not in data:
-            raise NotFound(f"there is no split '{split}', only {', '.join(data)}", where=name)
-        data = data[split]
-    return data
+    if not isinstance(data, dict):
+        return [data]
+    if split is None:
+        return list(data.values())
+    if split not in data:
+        raise NotFound(f"there is no split '{split}', only {', '.join(data)}", where=name)
+    return [data[split]]

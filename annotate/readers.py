@@ -1,8 +1,10 @@
 """Rows of a file, one at a time, with the number of the line each stands on; broken rows are named, never guessed at.
 
-Knows JSONL, CSV, Parquet and plain text, gzipped or not, and nothing about what the rows mean (formats.py does).
+Knows JSONL, JSON, CSV, Parquet and plain text, gzipped or not, and nothing about what the rows mean (formats.py does).
+What an export wrote comes back as it was: its CSV and its Parquet say which kind of rows they hold (columns.py).
 """
 
+import codecs
 import csv
 import gzip
 import json
@@ -12,12 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from annotate.columns import COLUMNS, MARK, from_cell, restored
 from annotate.errors import BadInput, MissingExtra, NotFound, TrueloopError
 
-TABLES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".parquet")
+TABLES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".csv.gz", ".parquet")
 TEXTS = (".txt", ".txt.gz")
 MAX_LINE = 16 * 2**20
-"""Bytes a line may have: a file without line ends must not fill the memory."""
+"""Bytes a line, or an object of a .json file, may have: a file without line ends must not fill the memory."""
 MAX_DEPTH = 32
 """Levels a row may be nested: far more than any conversation needs, far fewer than the interpreter's stack."""
 
@@ -87,7 +90,7 @@ def read_rows(path: Path, allowed: tuple[str, ...] = TABLES) -> Iterator[Row]:
         else:
             with _open(path, suffix) as file:
                 kind = suffix.removesuffix(".gz")
-                yield from {".jsonl": _jsonl_rows, ".csv": _csv_rows, ".txt": _text_rows}[kind](file, path)
+                yield from _READERS[kind](file, path)
     except OSError as error:
         raise BadInput(f"cannot be read ({error.strerror or error})", where=str(path)) from error
 
@@ -198,6 +201,91 @@ def _jsonl_rows(file: _Bytes, path: Path) -> Iterator[Row]:
         yield _row(line.number, value)
 
 
+def _json_rows(file: _Bytes, path: Path) -> Iterator[Row]:
+    """The objects of a list, parsed one at a time; or JSONL under another name."""
+    text = _Window(file)
+    try:
+        listed = text.skip("[")
+        more = bool(text.peek()) and not (listed and text.skip("]"))
+        while more:
+            text.peek()
+            line = text.line
+            yield _row(line, text.value())
+            more = text.skip(",") if listed else bool(text.peek())
+            if listed and not more and not text.skip("]"):
+                raise ValueError("expected ',' or ']' after an object")
+        if text.peek():
+            raise ValueError("something stands after the list")
+    except ValueError as error:
+        why = f"broken JSON: {error.msg}" if isinstance(error, json.JSONDecodeError) else str(error)
+        yield Row(text.line, {}, f"{why}, the rest is not read")
+
+
+class _Window:
+    """The text of a file of JSON values, of which no more is held than the value that is being read."""
+
+    def __init__(self, file: _Bytes) -> None:
+        self.file, self.line = file, 1
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        self._text, self._at, self._ended = "", 0, False
+
+    def peek(self) -> str:
+        """The next character that is no white space, '' at the end; raises ValueError for what cannot be read."""
+        while True:
+            while self._at < len(self._text):
+                if (char := self._text[self._at]) not in " \t\r\n":
+                    return char
+                self.line += char == "\n"
+                self._at += 1
+            if not self._more(2**16):
+                return ""
+
+    def skip(self, char: str) -> bool:
+        """Whether that character is next, which is then left behind."""
+        found = self.peek() == char
+        self._at += len(char) if found else 0
+        return found
+
+    def value(self) -> Any:
+        """Parse the value that starts here. Raises ValueError saying what is wrong."""
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self._text, self._at)
+            except RecursionError:
+                raise ValueError("nested too deeply") from None
+            except json.JSONDecodeError:
+                held = len(self._text) - self._at
+                if held > MAX_LINE:
+                    raise ValueError(f"an object of more than {MAX_LINE // 2**20} MiB, or broken JSON") from None
+                if not self._more(max(2**16, held)):  # it may only be cut off: twice as much, then again
+                    raise
+                continue
+            if end < len(self._text) or self._ended:
+                break
+            self._more(2**16)  # a number's end is known by what follows it
+        if self._text.count("[", self._at, end) + self._text.count("{", self._at, end) > MAX_DEPTH:
+            _check_depth(value)
+        self.line += self._text.count("\n", self._at, end)
+        self._at = end
+        return value
+
+    def _more(self, size: int) -> bool:
+        if self._ended:
+            return False
+        try:
+            data = self.file.read(size)
+            self._ended = not data
+            self._text = self._text[self._at :] + self._decoder.decode(data, final=self._ended)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            self._ended = True
+            raise ValueError(f"the gzip is damaged or cut off here ({error})") from error
+        except UnicodeDecodeError as error:
+            self._ended = True
+            raise ValueError("broken encoding: a byte that is not UTF-8") from error
+        self._at = 0
+        return not self._ended
+
+
 def _text_rows(file: _Bytes, path: Path) -> Iterator[Row]:
     for line in _lines(file):
         fields = {"text": line.text.rstrip("\r\n")}
@@ -229,6 +317,8 @@ def _csv_rows(file: _Bytes, path: Path) -> Iterator[Row]:
         )
     if len(set(header)) < len(header):
         raise BadInput("a column's name appears twice in the header", where=f"{path}, line 1")
+    own = header[-1].startswith(MARK)
+    kinds = COLUMNS.get(header[-1].removeprefix(MARK), {}) if own else {}
     while True:
         line = reader.line_num + 1
         try:
@@ -247,6 +337,9 @@ def _csv_rows(file: _Bytes, path: Path) -> Iterator[Row]:
             yield _row(line, {header[0]: ""})  # of a single column an empty line is an empty cell
         elif cells and len(cells) != len(header):
             yield Row(line, {}, f"broken CSV: {len(cells)} cells, the header has {len(header)}")
+        elif own:
+            named = list(zip(header, cells, strict=True))[:-1]
+            yield _row(line, {name: from_cell(kinds.get(name, "text"), cell, parse_json) for name, cell in named})
         elif cells:
             yield _row(line, {name: _cell(name, cell) for name, cell in zip(header, cells, strict=True)})
 
@@ -260,7 +353,7 @@ def _cell(column: str, cell: str) -> Any:
     except ValueError:
         return cell
     is_conversation = bool(value) and all(isinstance(turn, dict) and "role" in turn for turn in value)
-    return value if is_conversation or column in ("responses", "models") else cell
+    return value if is_conversation or column in _LISTS else cell
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:
@@ -272,10 +365,12 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
     number = 0
     try:
         with parquet.ParquetFile(path) as file:
+            own = (file.schema_arrow.metadata or {}).get(MARK.encode(), b"").decode(errors="replace")
+            kinds = COLUMNS.get(own, {})
             for batch in file.iter_batches(batch_size=1000):
                 for fields in batch.to_pylist():
                     number += 1
-                    yield _row(number, fields)
+                    yield _own_row(number, kinds, fields) if kinds else _row(number, fields)
     except TrueloopError:
         raise
     except (arrow.ArrowException, ValueError, OSError) as error:  # OverflowError and UnicodeDecodeError are ValueErrors
@@ -283,6 +378,13 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
         if number == 0:
             raise BadInput(why, where=str(path)) from error
         yield Row(number + 1, {}, f"{why}, the rest is lost")
+
+
+def _own_row(number: int, kinds: dict[str, str], fields: dict[str, Any]) -> Row:
+    try:
+        return _row(number, restored(kinds, fields, parse_json))
+    except ValueError as error:
+        return Row(number, {}, f"broken JSON: {error}")
 
 
 def _refuse_constant(name: str) -> float:
@@ -317,3 +419,5 @@ def _parts(value: Any) -> Iterable[Any]:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique_keys)
+_LISTS = ("responses", "models", "generations", "model_names", "ranking", "ratings", "order_shown")
+_READERS = {".jsonl": _jsonl_rows, ".json": _json_rows, ".csv": _csv_rows, ".txt": _text_rows}

@@ -6,12 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from annotate.ballots import Ballot, hh_turns
 from annotate.errors import BadInput
 from annotate.formats import (
     MAX_VOTES,
     PARSERS,
-    Ballot,
-    hh_turns,
     parse_preference,
     parse_prompt,
     parse_set,
@@ -44,7 +43,7 @@ def test_a_vote_keeps_all_it_says():
     assert [(answer.text, answer.model) for answer in ballot.answers] == [("Because.", "m1"), ("No.", "m2")]
     assert vote.ranking == ((1,), (0,))
     assert vote.shown == (1, 0), "swapped: b was shown first"
-    assert (vote.strength, vote.acceptable, vote.rationale) == (2, (True, False), "B is shorter")
+    assert (vote.strength, vote.criteria, vote.rationale) == (2, {"acceptable": {0: True, 1: False}}, "B is shorter")
     assert vote.active_ms == 12_500
     assert vote.submitted_at == 1_684_501_905.0
 

@@ -90,7 +90,7 @@ def test_a_vote_is_stored_with_all_it_says(ledger, bring):
     assert [texts[one] for one in label.order_shown] == ["No.", "Because."]
     assert (label.annotator_id, label.strength, label.rationale, label.active_ms) == ("ann", 2, "shorter", 3000)
     assert (label.created_at, label.both_bad, label.slot_id) == (1_684_501_905.0, True, None)
-    assert sorted(label.criteria.values()) == [False, False]
+    assert sorted(label.criteria["acceptable"].values()) == [False, False]
     (annotator,) = everything(ledger, Annotator)
     assert (annotator.kind, annotator.active) == ("imported", True)
     (pair,) = everything(ledger, Pair)
