@@ -21,6 +21,7 @@ EXTRAS = {
     "postgres": ("psycopg",),
 }
 """What the plain install leaves out, by the extra that brings it."""
+WHATS = ("preferences", "preferences-implicit", "preferences-text", "kto", "sft", "votes", "labels", "prompts")
 ROLES = ("annotator", "reviewer", "lead", "admin")
 
 
@@ -73,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     one = verb(
         "import", "Import votes, preferences, prompts or unlabelled pairs.", "trueloop import votes.jsonl --as votes"
     )
-    one.add_argument("file", type=Path, metavar="FILE", help=".jsonl, .jsonl.gz, .csv or .parquet")
+    one.add_argument("file", metavar="FILE|DATASET", help="JSONL, JSON, CSV, Parquet, or a datasets name or folder")
     kinds = ("votes", "preferences", "prompts", "pairs")
     one.add_argument("--as", dest="kind", required=True, choices=kinds, help="what the rows are")
     one.add_argument("--keep-going", action="store_true", help="keep the good lines of a file with bad ones")
@@ -107,11 +108,15 @@ def build_parser() -> argparse.ArgumentParser:
     one.add_argument("--limit", type=positive, help="stop after this many labels")
 
     one = verb(
-        "export", "Write labels, preferences or prompts as JSONL.", "trueloop export --what labels --out labels.jsonl"
+        "export", "Write preferences, votes or prompts to a file.", "trueloop export --what votes --out votes.jsonl"
     )
-    whats = ("preferences", "labels", "prompts")
-    one.add_argument("--what", choices=whats, default="preferences", help="what to write (default preferences)")
-    one.add_argument("--out", type=Path, metavar="FILE", help="default: standard output")
+    one.add_argument("--what", choices=WHATS, default="preferences", help="what to write (default preferences)")
+    formats = ("jsonl", "csv", "parquet", "dataset")
+    one.add_argument("--format", choices=formats, help="default: what FILE's name ends in, else jsonl")
+    one.add_argument(
+        "--out", type=Path, metavar="FILE", help="a file, or a folder for a dataset; default: standard output"
+    )
+    one.add_argument("--push", metavar="NAME", help="upload as the private data set NAME of the Hub")
 
     one = verb("snapshot", "Freeze all labels as preference files.", "trueloop snapshot --json")
     overrides(one)

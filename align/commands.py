@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from align.terminal import bars, say, show_json, show_table
@@ -250,25 +251,37 @@ def simulate(arguments: argparse.Namespace) -> int:
 
 
 def export(arguments: argparse.Namespace) -> int:
-    """Write labels, preferences or prompts as JSONL."""
-    from annotate.exports import export as lines_of
+    """Write preferences, votes, labels or prompts, as a file or as a data set."""
+    from annotate.exports import Count, export_file
+    from annotate.hub import push, write_dataset
 
-    count = 0
+    count, out = Count(), arguments.out
+    suffix = "" if out is None else out.suffix.lower().removeprefix(".")
+    format: Any = arguments.format or (suffix if suffix in ("csv", "parquet") else "jsonl")
     with opened(arguments, write=False) as (_, ledger):
-        if arguments.out is None:
-            for line in lines_of(ledger, arguments.what):
-                sys.stdout.write(line)
+        if arguments.push is not None:
+            with TemporaryDirectory() as folder:
+                count = write_dataset(ledger, arguments.what, Path(folder) / "dataset")
+                out = push(Path(folder) / "dataset", arguments.push)
+        elif format == "dataset":
+            if out is None:
+                raise BadInput("a data set is a folder", where="--out", next="Give --out FOLDER")
+            count = write_dataset(ledger, arguments.what, out)
+        elif out is None:
+            for block in export_file(ledger, arguments.what, format, count):
+                sys.stdout.buffer.write(block)
+            sys.stdout.buffer.flush()
             return 0
-        temporary = arguments.out.with_name(arguments.out.name + ".tmp")
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            for line in lines_of(ledger, arguments.what):
-                file.write(line)
-                count += 1
-        temporary.replace(arguments.out)
+        else:
+            temporary = out.with_name(out.name + ".tmp")
+            with temporary.open("wb") as file:
+                file.writelines(export_file(ledger, arguments.what, format, count))
+            temporary.replace(out)
     if arguments.json:
-        show_json({"rows": count, "path": str(arguments.out)})
+        show_json({"rows": count.rows, "left_out": count.left_out, "path": str(out)})
     else:
-        say(f"{count} rows in {arguments.out}")
+        left = f"; {count.left_out} left out, which this form cannot hold" if count.left_out else ""
+        say(f"{count.rows} rows in {out}{left}")
     return 0
 
 

@@ -5,7 +5,7 @@ errors get their status. Every error has the form {"error", "where", "next"}.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from html import escape
 from itertools import chain
 from typing import Annotated, Any
@@ -20,6 +20,7 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 
 from annotate import auth, errors, exports, queue
 from annotate.auth import Person, Throttle
+from annotate.encodings import MEDIA, Format
 from annotate.guard import MAX_BODY_BYTES, cookie_name, refusal, session_secret, whoami
 from annotate.ledger import Ledger
 
@@ -186,12 +187,12 @@ def router(ledger: Ledger, *, root_path: str = "") -> APIRouter:
         }
 
     @routes.get("/export", response_class=StreamingResponse)
-    def export(me: Me, what: exports.What) -> StreamingResponse:
-        """Everything, as JSON lines; for reviewers and leads."""
-        blocks = in_blocks(exports.export(ledger, what))
-        first = next(blocks, "")  # an error on the way to the first row still gets its status
-        headers = {"content-disposition": f'attachment; filename="{what}.jsonl"'}
-        return StreamingResponse(chain([first], blocks), media_type="application/x-ndjson", headers=headers)
+    def export(me: Me, what: exports.What, format: Format = "jsonl") -> StreamingResponse:
+        """Everything, as JSON lines, CSV or Parquet; for reviewers and leads."""
+        blocks = exports.export_file(ledger, what, format)
+        first = next(blocks, b"")  # an error on the way to the first row still gets its status
+        headers = {"content-disposition": f'attachment; filename="{what}.{format}"'}
+        return StreamingResponse(chain([first], blocks), media_type=MEDIA[format], headers=headers)
 
     @routes.get("/health")
     def health() -> dict[str, str]:
@@ -258,20 +259,6 @@ async def _database_error(request: Request, error: DBAPIError) -> Response:
 
 async def _unforeseen(request: Request, error: Exception) -> Response:
     return refusal(500, "an error in Trueloop, nothing was saved", next="Send it again; see the server's log")
-
-
-def in_blocks(lines: Iterator[str], size: int = 1 << 16) -> Iterator[str]:
-    """Lines joined to blocks of about `size` characters, each line ending in a newline."""
-    block: list[str] = []
-    held = 0
-    for line in lines:
-        block.append(line if line.endswith("\n") else line + "\n")
-        held += len(line)
-        if held >= size:
-            yield "".join(block)
-            block, held = [], 0
-    if block:
-        yield "".join(block)
 
 
 def docs_page(schema: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from serving import numbered, put_into_queue
 
-from annotate import api, auth, guard
+from annotate import auth, guard
 from annotate.app import create_app
 from annotate.ledger import Ledger
 
@@ -326,13 +326,18 @@ def test_an_export_streams_json_lines_to_reviewers(client: TestClient, ledger: L
     assert "ann" not in {row["annotator"] for row in rows}, "labels carry the pseudonym"
     assert len(client.get("/api/export?what=prompts", headers=rev).text.splitlines()) == 3
     assert client.get("/api/export?what=secrets", headers=rev).status_code == 422
+    assert client.get("/api/export?what=labels&format=xls", headers=rev).status_code == 422
 
 
-def test_blocks_hold_every_line_in_order() -> None:
-    lines = [f"line {number}" for number in range(1000)]
-    blocks = list(api.in_blocks(iter(lines), size=100))
-    assert "".join(blocks) == "".join(line + "\n" for line in lines)
-    assert len(blocks) > 10
+def test_an_export_comes_as_csv_or_parquet_too(client: TestClient, ledger: Ledger) -> None:
+    put_into_queue(ledger, numbered(1))
+    rev = as_(ledger, "rev", "reviewer")
+    answer = client.get("/api/export?what=prompts&format=csv", headers=rev)
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert answer.headers["content-disposition"] == 'attachment; filename="prompts.csv"'
+    assert len(answer.text.splitlines()) == 2
+    answer = client.get("/api/export?what=votes&format=parquet", headers=rev)
+    assert answer.content.startswith(b"PAR1") and answer.content.endswith(b"PAR1")
 
 
 def test_health_needs_no_sign_in(visitor: TestClient) -> None:
