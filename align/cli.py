@@ -4,6 +4,7 @@ Only the parser is here, so that --help is instant; what a verb does stands in a
 """
 
 import argparse
+import errno
 import json
 import os
 import sys
@@ -11,8 +12,8 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from align.terminal import printable
-from annotate.errors import MissingExtra, TrueloopError
+from align.terminal import printable, runnable
+from annotate.errors import BadInput, MissingExtra, TrueloopError
 
 EXIT = "exit codes: 0 done, 1 something you can mend, 2 usage, 3 waiting for labels"
 EXTRAS = {
@@ -22,6 +23,17 @@ EXTRAS = {
 }
 """What the plain install leaves out, by the extra that brings it."""
 WHATS = ("preferences", "preferences-implicit", "preferences-text", "kto", "sft", "votes", "labels", "prompts")
+MENDABLE = {
+    errno.ENOENT: "Name a path that exists; of a workspace's own files, trueloop doctor says which are gone",
+    errno.ENOTDIR: "Name a path that exists",
+    errno.EISDIR: "Name a file",
+    errno.EACCES: "Give yourself the right to it, or name another path",
+    errno.EPERM: "Give yourself the right to it, or name another path",
+    errno.EROFS: "Name a path that can be written",
+    errno.ENOSPC: "Free some space, then run the command again",
+    errno.EDQUOT: "Free some space, then run the command again",
+}
+"""What the system may refuse that is no fault of ours, with what to do about it."""
 ROLES = ("annotator", "reviewer", "lead", "admin")
 
 
@@ -30,13 +42,20 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="trueloop",
         description="Turn human comparisons into a better language model, again and again.",
-        epilog=f"Start with: trueloop demo.   {EXIT}",
+        epilog=f"start with: trueloop demo\n{EXIT}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs, in the order of the flow")
 
     def verb(name: str, help: str, example: str, *, workspace: bool = True) -> argparse.ArgumentParser:
-        one = verbs.add_parser(name, help=help, description=help, epilog=f"example: {example}   {EXIT}")
+        one = verbs.add_parser(
+            name,
+            help=help,
+            description=help,
+            epilog=f"example: {example}\n{EXIT}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         if workspace:
             one.add_argument("--workspace", type=Path, metavar="DIR", help="default: TRUELOOP_WORKSPACE, or here")
         one.add_argument("--json", action="store_true", help="print one JSON object to standard output")
@@ -175,20 +194,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     try:
         return _run(arguments)
-    except (TrueloopError, ModuleNotFoundError) as caught:
-        error = caught if isinstance(caught, TrueloopError) else _missing_extra(caught)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (TrueloopError, ModuleNotFoundError, OSError) as caught:
+        error = _as_ours(caught, getattr(arguments, "workspace", None))
         if arguments.json:
             print(json.dumps({"error": error.what, "where": error.where, "next": error.next}, ensure_ascii=False))
-        print(f"trueloop {arguments.verb}: {printable(str(error))}", file=sys.stderr)
+        said = runnable(str(error), getattr(arguments, "workspace", None))
+        print(f"trueloop {arguments.verb}: {printable(said)}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print(
             f"\ntrueloop {arguments.verb}: stopped. What was whole is kept; the same command goes on.", file=sys.stderr
         )
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -201,13 +221,20 @@ def _run(arguments: argparse.Namespace) -> int:
     return int(getattr(commands, arguments.verb.replace("-", "_").replace("import", "import_"))(arguments))
 
 
-def _missing_extra(error: ModuleNotFoundError) -> MissingExtra:
-    """Which extra of Trueloop brings the module; a module that none brings is raised as it is."""
-    module = (error.name or "").split(".")[0]
-    extra = next((extra for extra, modules in EXTRAS.items() if module in modules), None)
-    if extra is None:
-        raise error
-    return MissingExtra(module, extra)
+def _as_ours(error: Exception, workspace: Path | None) -> TrueloopError:
+    """A missing package or a file that the system refuses, as an error to act on; any other is raised as it is."""
+    if isinstance(error, TrueloopError):
+        return error
+    if isinstance(error, ModuleNotFoundError):
+        module = (error.name or "").split(".")[0]
+        extra = next((extra for extra, modules in EXTRAS.items() if module in modules), None)
+        if extra is not None:
+            return MissingExtra(module, extra)
+    if isinstance(error, OSError) and error.errno in MENDABLE:
+        return BadInput(
+            os.strerror(error.errno).lower(), where=str(error.filename or workspace or ""), next=MENDABLE[error.errno]
+        )
+    raise error
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from align.terminal import bars, say, show_json, show_table
+from align.terminal import bars, runnable, say, show_json, show_table
 from annotate.errors import BadInput, NotFound, Waiting
 from annotate.ledger import Ledger
 from annotate.workspace import Workspace
@@ -42,7 +42,8 @@ def init(arguments: argparse.Namespace) -> int:
     if arguments.json:
         show_json({"workspace": str(workspace.path), "recipe": recipe.name})
     else:
-        say(f"Made {workspace.path} from recipe '{recipe.name}'. Next: trueloop advance --workspace {workspace.path}")
+        then = "trueloop advance" if recipe.world else "trueloop prompts FILE, then trueloop advance"
+        say(f"Made {workspace.path} from recipe '{recipe.name}'. Next: {runnable(then, workspace.path)}")
     return 0
 
 
@@ -142,7 +143,7 @@ def _advance(arguments: argparse.Namespace, until: str | None) -> int:
     else:
         say(f"Round {result.round}: " + (f"made {', '.join(result.done)}." if result.done else "nothing to do."))
         if result.waiting is not None:
-            say(str(result.waiting))
+            say(runnable(str(result.waiting), arguments.workspace))
     return 0 if result.waiting is None else Waiting.exit_code
 
 
@@ -246,7 +247,7 @@ def simulate(arguments: argparse.Namespace) -> int:
     if arguments.json:
         show_json({"labels": count})
     else:
-        say(f"{count} labels. Next: trueloop advance")
+        say(runnable(f"{count} labels. Next: trueloop advance", arguments.workspace))
     return 0
 
 
@@ -378,8 +379,14 @@ def status(arguments: argparse.Namespace) -> int:
         )
         for one in found["rounds"]
     ]
-    show_table(f"{workspace.path}  champion {found['champion'] or '-'}", header, rows)
-    say(f"Next: {found['next']}")
+    title = f"{workspace.path}  champion {found['champion'] or '-'}"
+    if rows:
+        show_table(title, header, rows)
+    else:
+        say(f"{title}  no round yet")
+    if any(found["imported"].values()):
+        say("Imported: {labels} labels; {waiting} pairs wait for one".format(**found["imported"]))
+    say(f"Next: {runnable(found['next'], arguments.workspace)}")
     return 0
 
 

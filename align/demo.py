@@ -12,7 +12,7 @@ from typing import Any
 from align.recipe import Recipe, find_recipe, load_recipe, write_recipe
 from align.report import write_report
 from align.rounds import Loop
-from align.terminal import bars, show_json, show_table
+from align.terminal import bars, runnable, say, show_json, show_table
 from annotate.errors import BadInput
 from annotate.ledger import Ledger
 from annotate.simulate import run as simulate
@@ -67,7 +67,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
     else:
         _show(rounds)
         print(f"Report: {report}")
-        print(f"Label round {arguments.rounds + 1} yourself: trueloop annotate --workspace {workspace.path}")
+        say(runnable(f"Label round {arguments.rounds + 1} yourself: trueloop annotate", workspace.path))
     return 0
 
 

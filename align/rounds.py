@@ -246,8 +246,8 @@ class Loop:
                 (job.out / "artifact.json").write_text(json.dumps(card, indent=1, sort_keys=True), encoding="utf-8")
                 _flush_to_disk(job.out)
                 job.out.rename(final)
-            except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            except Exception as error:
+                if not _is_full(error, self.workspace.artifacts):
                     raise
                 raise TrueloopError(
                     f"the disk is full; nothing of stage {stage.name} was recorded and all labels are safe",
@@ -293,6 +293,19 @@ def content_hash(folder: Path) -> str:
 
 def _stage(name: str) -> Stage:
     return next(stage for stage in STAGES if stage.name == name)
+
+
+def _is_full(error: BaseException | None, folder: Path) -> bool:
+    """Whether a full disk is behind an error: the writers of weights and checkpoints say it in words of their own."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "No space left on device" in str(error):
+            return True
+        if isinstance(error, RuntimeError) and shutil.disk_usage(folder).free < 2**20:
+            return True  # torch.save says no more than "unexpected pos"
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _flush_to_disk(folder: Path) -> None:

@@ -8,7 +8,7 @@ from align.rounds import STAGES
 from annotate.errors import NotFound
 from annotate.ledger import Ledger
 from annotate.queue import count_labels
-from annotate.tables import Artifact, Promotion
+from annotate.tables import Artifact, Promotion, Prompt
 from annotate.workspace import Workspace
 
 
@@ -23,6 +23,7 @@ def describe(workspace: Workspace, ledger: Ledger) -> dict[str, Any]:
         promotions = list(session.exec(select(Promotion).order_by(col(Promotion.id))))
         imported, _ = count_labels(session, 0)
         given, asked = count_labels(session, 1)
+        prompts = session.exec(select(Prompt.id).limit(1)).first() is not None
         rounds = []
         for number in sorted({one.round for one in made if one.round > 0}):
             mine = {one.stage: one for one in made if one.round == number}  # the latest of each stage
@@ -45,17 +46,17 @@ def describe(workspace: Workspace, ledger: Ledger) -> dict[str, Any]:
         "champion": ledger.champion() or next((one.id for one in made if one.stage == "sft"), None),
         "rounds": rounds,
         "imported": {"labels": imported, "waiting": asked - given},
-        "next": _next(rounds) if rounds else _first(imported, asked - given, bool(made), recipe.world),
+        "next": _next(rounds) if rounds else _first(imported, asked - given, bool(made), prompts or bool(recipe.world)),
     }
 
 
-def _first(imported: int, waiting: int, begun: bool, world: str | None) -> str:
+def _first(imported: int, waiting: int, begun: bool, prompts: bool) -> str:
     """What to do in a workspace that has no round yet, but perhaps data that people brought along."""
     if waiting:
         return f"trueloop annotate ({waiting} imported pairs wait for a label)"
     if imported:
         return "trueloop reward" if begun else "trueloop snapshot"
-    return "trueloop advance" if begun or world else "trueloop prompts FILE, then trueloop advance"
+    return "trueloop advance" if prompts else "trueloop prompts FILE, then trueloop advance"
 
 
 def _next(rounds: list[dict[str, Any]]) -> str:

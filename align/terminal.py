@@ -1,12 +1,18 @@
 """How commands show themselves: progress bars on standard error, tables or one JSON object on standard output."""
 
 import json
+import re
+import shlex
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from annotate.progress import Progress, silent
+
+_COMMAND = re.compile(r"\btrueloop ([a-z]+)(?! --workspace)\b")
 
 
 @contextmanager
@@ -57,6 +63,15 @@ def printable(text: str) -> str:
     return "".join(
         char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode("ascii") for char in text
     )
+
+
+def runnable(text: str, workspace: Path | None = None) -> str:
+    """Text whose `trueloop VERB` can be pasted as they stand: by the path of this program where it has one, and with
+    the workspace that the caller named."""
+    started = Path(sys.argv[0])
+    program = sys.argv[0] if started.name == "trueloop" and shutil.which("trueloop") is None else "trueloop"
+    where = "" if workspace is None else f" --workspace {shlex.quote(str(workspace))}"
+    return _COMMAND.sub(lambda found: f"{program} {found[1]}{'' if found[1] in ('init', 'demo') else where}", text)
 
 
 def show_json(value: Any) -> None:

@@ -193,9 +193,11 @@ def _jsonl_rows(file: _Bytes, path: Path) -> Iterator[Row]:
         if not line.text.strip():
             continue
         try:
-            value = parse_json(line.text)
+            value = parse_json(line.text.rstrip("\r\n"))  # a line cut off inside a string ends there, not at the feed
         except ValueError as error:
-            why = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+            why = str(error)
+            if isinstance(error, json.JSONDecodeError):
+                why = f"{error.msg.removesuffix(' at')}, column {error.colno}"
             yield Row(line.number, {}, f"broken JSON: {why}")
             continue
         yield _row(line.number, value)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from align.cli import build_parser, main, printable
+from align.cli import build_parser, main
+from align.terminal import printable, runnable
 from benchmarks.docs_check import verbs_of
 from benchmarks.micro import micro_recipe, write_recipe
 
@@ -48,7 +49,7 @@ def test_every_verb_has_help_with_an_example_that_parses(verb: str) -> None:
     parser = VERBS[verb]
     said = parser.format_help()
     assert parser.description and "exit codes: 0 done" in " ".join(said.split())
-    example = str(parser.epilog).removeprefix("example: ").partition("   ")[0]
+    example = str(parser.epilog).removeprefix("example: ").partition("\n")[0]
     assert example.startswith(f"trueloop {verb}")
     assert build_parser().parse_args(example.split()[1:]).verb == verb
 
@@ -83,6 +84,25 @@ def test_what_the_user_can_mend_is_exit_code_1_and_says_what_to_do(
     assert main(["status", "--workspace", str(tmp_path / "nowhere")]) == 1
     said = capsys.readouterr()
     assert said.out == "" and "trueloop init" in said.err and "Traceback" not in said.err
+
+
+def test_a_path_that_the_system_refuses_is_exit_code_1_and_is_named(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    for out in (tmp_path / "nowhere" / "labels.jsonl", workspace / "recipe.yaml" / "labels.jsonl"):
+        assert main(["export", "--json", "--out", str(out), "--workspace", str(workspace)]) == 1
+        said = capsys.readouterr()
+        assert str(out) in json.loads(said.out)["where"] and "Traceback" not in said.err
+
+
+def test_an_error_of_our_own_is_not_hidden(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError("no errno, so nothing that a user could mend")
+
+    monkeypatch.setattr("align.status.describe", fail)
+    with pytest.raises(OSError, match="no errno"):
+        main(["status", "--workspace", str(workspace)])
 
 
 def test_an_error_is_one_json_object_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,6 +143,38 @@ def test_the_workspace_comes_from_the_environment(
     capsys.readouterr()
     assert main(["status", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["workspace"] == str(workspace)
+
+
+def test_a_command_in_a_message_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "Run: trueloop annotate, or trueloop import FILE --as votes"
+    monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/trueloop")
+    assert runnable(said) == said
+    workspaced = (
+        "Run: trueloop annotate --workspace 'my loop', or trueloop import --workspace 'my loop' FILE --as votes"
+    )
+    assert runnable(said, Path("my loop")) == workspaced
+    assert runnable(workspaced, Path("my loop")) == workspaced
+    assert runnable("Run: trueloop init DIR", Path("w")) == "Run: trueloop init DIR"
+    assert runnable("Run: pip install --upgrade trueloop", Path("w")) == "Run: pip install --upgrade trueloop"
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    monkeypatch.setattr("sys.argv", [".venv/bin/trueloop", "demo"])
+    assert runnable("Run: trueloop status") == "Run: .venv/bin/trueloop status"
+
+
+def test_status_before_the_first_round_says_what_is_there_and_what_comes_next(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loop, votes = tmp_path / "own", tmp_path / "votes.jsonl"
+    assert main(["init", str(loop), "--recipe", "own-model"]) == 0
+    assert "Next: trueloop prompts" in capsys.readouterr().out
+    row = {"prompt": "Why?", "response_a": "Yes.", "response_b": "No.", "annotator": "ann", "preference": "a"}
+    votes.write_text(json.dumps(row), encoding="utf-8")
+    assert main(["import", str(votes), "--as", "votes", "--workspace", str(loop)]) == 0
+    capsys.readouterr()
+    assert main(["status", "--workspace", str(loop)]) == 0
+    said = capsys.readouterr().out
+    assert "Imported: 1 labels; 0 pairs wait" in said and f"trueloop snapshot --workspace {loop}" in said
+    assert main(["prompts", str(votes), "--workspace", str(loop)]) == 0
 
 
 def test_printable_spells_out_what_could_steer_a_terminal() -> None:

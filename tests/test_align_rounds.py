@@ -5,8 +5,10 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from safetensors import SafetensorError
 
 from align.job import Job
 from align.promotions import promote_by_hand, roll_back
@@ -161,20 +163,41 @@ def test_a_second_advance_is_told_who_holds_the_lock(workspace: Workspace) -> No
         pass
 
 
+FULL = {
+    "python": lambda: OSError(errno.ENOSPC, "No space left on device"),
+    "safetensors": lambda: SafetensorError("I/O error: No space left on device (os error 28)"),
+    "torch": lambda: RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598"),
+}
+"""What the writers of a stage's files raise when the disk is full; the last only tells by the space that is left."""
+
+
+@pytest.mark.parametrize("writer", FULL)
 def test_a_full_disk_in_a_stage_records_nothing_and_says_so(
-    workspace: Workspace, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, writer: str
 ) -> None:
     loop = loop_of(workspace, ledger, "gate.win_rate=0.9")
 
     def full(path: Path, *_: object, **__: object) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise FULL[writer]()
 
     monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
     with pytest.raises(TrueloopError, match=r"disk is full.*all labels are safe.*trueloop advance"):
         loop.advance("promotion")
     monkeypatch.undo()
     assert ledger.find(str(loop.standing("promotion", 1))) is None
     assert loop.advance("promotion").done == ["promotion"]
+
+
+def test_another_error_of_a_stage_is_no_full_disk(
+    workspace: Workspace, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> int:
+        raise FULL["torch"]()
+
+    monkeypatch.setattr(Path, "write_text", broken)
+    with pytest.raises(RuntimeError, match="unexpected pos"):
+        loop_of(workspace, ledger, "gate.win_rate=0.9").advance("promotion")
 
 
 def test_rollback_goes_back_one_champion_and_keeps_history(workspace: Workspace, ledger: Ledger) -> None:

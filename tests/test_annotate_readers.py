@@ -31,6 +31,7 @@ def test_jsonl_rows_come_with_their_lines(tmp_path):
     ("line", "why"),
     [
         ('{"a": 1', "broken JSON: Expecting"),
+        ('{"a": "cut off', "broken JSON: Unterminated string starting, column 7"),
         ('{"a": NaN}', "NaN is not a number"),
         ('{"a": 1e999}', "too large"),
         ('{"a": ' + "9" * 5000 + "}", "broken JSON"),
