@@ -8,11 +8,12 @@ WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 360, 170, 46, 22, 8
 
 
 class Series(NamedTuple):
-    """A named line: x and y of equal length."""
+    """A named line: x and y of equal length; dashed where it is no measurement but what one is held against."""
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
+    dashed: bool = False
 
 
 class Interval(NamedTuple):
@@ -52,7 +53,8 @@ def line_chart(title: str, series: Sequence[Series], unit: str = "", axis: str =
     for index, one in enumerate(drawn):
         points = " ".join(place(x, y) for x, y in zip(one.x, one.y, strict=True))
         parts.append(
-            f'<polyline class="line c{index % 4}" points="{points}"><title>{escape(one.name)}</title></polyline>'
+            f'<polyline class="line c{index % 4}{" dashed" if one.dashed else ""}" points="{points}">'
+            f"<title>{escape(one.name)}</title></polyline>"
         )
     legend = "".join(f'<span class="key c{index % 4}">{escape(one.name)}</span>' for index, one in enumerate(drawn))
     caption = escape(title) + (f" <small>{escape(unit)}</small>" if unit else "")
@@ -65,7 +67,7 @@ def interval_chart(intervals: Sequence[Interval], reference: float = 0.5) -> str
     """Estimates with whiskers, one a row, from 0 to 1, with a line at the reference."""
     if not intervals:
         return ""
-    name_width, width, row = 200, 640, 26
+    name_width, width, row = 178, 460, 24
     height = row * len(intervals) + 26
 
     def across(value: float) -> float:

@@ -43,7 +43,7 @@ def write_report(workspace: Workspace, ledger: Ledger) -> Path:
     path = workspace.path / "report.html"
     champion = ledger.champion() or next((one.id for one in made if one.stage == "sft"), "")
     sections = [
-        _summary(latest, rounds, champion),
+        _summary(latest, rounds, next((one for one in made if one.id == champion), None)),
         _win_rates(latest, rounds),
         *(_families(workspace, latest[number, "evaluation"]) for number in rounds[-1:]),
         _reward_cards(workspace, latest, rounds),
@@ -59,8 +59,8 @@ def write_report(workspace: Workspace, ledger: Ledger) -> Path:
     return path
 
 
-def _summary(latest: dict[tuple[int, str], Artifact], rounds: list[int], champion: str) -> str:
-    if not rounds:
+def _summary(latest: dict[tuple[int, str], Artifact], rounds: list[int], champion: Artifact | None) -> str:
+    if not rounds or champion is None:
         return "<p>No round is finished yet.</p>"
     rows = []
     for number in rounds:
@@ -73,12 +73,28 @@ def _summary(latest: dict[tuple[int, str], Artifact], rounds: list[int], champio
                 f'<b class="{verdict}">{escape(verdict)}</b>',
                 *(_cell(evaluation, name) for name in ("win_rate", "gold_win_rate", "win_rate_champion")),
                 *(as_cell(evaluation.get(name)) for name in ("kl", "length", "length_sft", "prompts")),
-                escape(str(promotion.get("reasons", ""))),
+                f'<div class="why">{escape(str(promotion.get("reasons", "")))}</div>',
             ]
         )
     header = ["round", "labels so far", "verdict", "wins over SFT", "by gold", "wins over champion"]
-    header += ["KL, nats", "length", "length of SFT", "prompts", "why"]
-    return f"<p>Champion <code>{escape(champion)}</code></p>" + _table(header, rows)
+    header += ["KL, nats", "tokens", "tokens of SFT", "prompts", "why"]
+    return _headline(latest, rounds, champion) + _table(header, rows)
+
+
+def _headline(latest: dict[tuple[int, str], Artifact], rounds: list[int], champion: Artifact) -> str:
+    """What came of it all, in a sentence or two: whose policy is the champion, and how it does against its start."""
+    labels = latest[rounds[-1], "snapshot"].metrics.get("votes")
+    number, identity = champion.round, f"<code>{escape(champion.id)}</code>"
+    whose = f"round {number}'s policy" if champion.stage == "policy" else "still the SFT model"
+    said = f"After {labels} labels in {len(rounds)} round{'s'[: len(rounds) > 1]} the champion is {whose} {identity}."
+    judged = latest.get((number, "evaluation"))
+    if judged is None or latest[number, "policy"].id != champion.id:
+        return f"<p>{said}</p>"
+    low, high = judged.metrics["win_rate_ci"]
+    return (
+        f"<p>{said} On prompts it never saw it wins <b>{judged.metrics['win_rate']:.0%}</b> of its comparisons with "
+        f"the SFT model (95% interval {low:.0%} to {high:.0%}).</p>"
+    )
 
 
 def _cell(metrics: dict[str, Any], name: str) -> str:
@@ -138,7 +154,8 @@ def _reliability(folder: Path) -> str:
     path = folder / "report.json"
     bins = json.loads(path.read_text(encoding="utf-8"))["reliability"] if path.is_file() else []
     sure = [one["confidence"] for one in bins]
-    drawn = [Series("right", sure, [one["accuracy"] for one in bins]), Series("as sure as right", sure, sure)]
+    right = Series("right", sure, [one["accuracy"] for one in bins])
+    drawn = [right, Series("as sure as right", sure, sure, dashed=True)]
     return line_chart("reliability of the last reward model", drawn, "share right over confidence", axis="confidence")
 
 
@@ -152,7 +169,7 @@ def _curves(workspace: Workspace, latest: dict[tuple[int, str], Artifact], round
                 points = list(_points(workspace.path / made.path / "metrics.jsonl", name))
                 if points:
                     series.append(Series(f"round {number}", [x for x, _ in points], [y for _, y in points]))
-            charts.append(line_chart(f"{stage}: {name.replace('_', ' ')}", series, unit))
+            charts.append(line_chart(f"{stage}: {name.replace('_', ' ').replace('kl', 'KL')}", series, unit))
     drawn = "".join(charts)
     return f'<h2>Curves</h2><div class="charts">{drawn}</div>' if drawn else ""
 
@@ -198,7 +215,8 @@ def _lineage(ledger: Ledger, made: list[Artifact], champion: str) -> str:
     rows = []
     for one in made:
         from_ = [parent for artifact, parent in edges if artifact == one.id]
-        parents = " ".join(f'<a href="#{parent}" title="{parent}">{stages[parent]}</a>' for parent in sorted(from_))
+        links = (f'<a href="#{parent}" title="{parent}">{stages[parent]}</a>' for parent in sorted(from_))
+        parents = f'<div class="why">{" ".join(links)}</div>'
         mark = " <b>champion</b>" if one.id == champion else ""
         identity = f'<code id="{one.id}">{one.id}</code>{mark}'
         rows.append(
@@ -230,14 +248,15 @@ p, small { color: var(--soft); } b { font-weight: 600; } .promoted { color: var(
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th { text-align: left; font-size: .75rem; font-weight: 500; color: var(--soft); }
 th, td { padding: .4rem 1rem .4rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-td small { display: block; white-space: nowrap; } code { font-size: .82em; } a { color: var(--c0); }
-.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); gap: 1.25rem; }
+td small { display: block; white-space: nowrap; } .why { min-width: 15rem; } td code { white-space: nowrap; }
+code { font-size: .82em; } a { color: var(--c0); }
+.charts { margin-top: 1rem; display: grid; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); gap: 1.25rem; }
 figure { margin: 0; } figcaption { font-size: .85rem; }
-svg { width: 100%; height: auto; } svg.wide { max-width: 720px; }
+svg { width: 100%; height: auto; } svg.wide { max-width: 580px; }
 svg text { fill: var(--soft); font: 10.5px system-ui, sans-serif; }
 svg text.name { font-size: 11.5px; fill: var(--ink); }
 .grid { stroke: var(--line); } .half { stroke: var(--soft); stroke-dasharray: 3 3; }
-.line { fill: none; stroke-width: 1.8; }
+.line { fill: none; stroke-width: 1.8; } .dashed { stroke-dasharray: 5 4; }
 .c0 { stroke: var(--c0); } .c1 { stroke: var(--c1); } .c2 { stroke: var(--c2); }
 .c3 { stroke: var(--c3); } .dot.c0 { fill: var(--c0); } .dot.c1 { fill: var(--c1); } .dot.c2 { fill: var(--c2); }
 .key { font-size: .78rem; margin-right: .9rem; } .key::before { content: "\\25CF "; }

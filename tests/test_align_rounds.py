@@ -261,6 +261,12 @@ def test_a_report_shows_the_round_and_loads_nothing_from_outside(workspace: Work
     page = write_report(workspace, ledger).read_text(encoding="utf-8")
     for part in ("Win rates", "Reward models", "Curves", "Samples", "Lineage", "before", "after"):
         assert part in page
+    assert f"After {LABELS} labels in 1 round the champion is " in page
+    promoted = ledger.champion() == ledger.latest("policy").id  # type: ignore[union-attr]
+    assert ("round 1's policy" in page, "still the SFT model" in page) == (promoted, not promoted)
+    roll_back(ledger) if promoted else promote_by_hand(ledger, ledger.latest("policy").id, "")  # type: ignore[union-attr]
+    again = write_report(workspace, ledger).read_text(encoding="utf-8")
+    assert ("round 1's policy" in again, "still the SFT model" in again) == (not promoted, promoted)
     assert "http://" not in page and "https://" not in page and "<script" not in page
 
 
