@@ -384,8 +384,8 @@ def status(arguments: argparse.Namespace) -> int:
         show_table(title, header, rows)
     else:
         say(f"{title}  no round yet")
-    if any(found["imported"].values()):
-        say("Imported: {labels} labels; {waiting} pairs wait for one".format(**found["imported"]))
+    if found["imported"]["labels"]:
+        say(f"Imported: {found['imported']['labels']} labels")
     say(f"Next: {runnable(found['next'], arguments.workspace)}")
     return 0
 

@@ -210,9 +210,12 @@ def add_pairs(session: Any, job: Job) -> None:
 
 
 def labels(job: Job) -> None:
-    """Raise Waiting until the round has its labels."""
-    from annotate.queue import count_labels
+    """Raise Waiting until the round has its labels; pairs that these replaced are not asked about any more."""
+    from annotate.pairs import CandidatePair
+    from annotate.queue import ask_only, count_labels
 
+    standing = [CandidatePair.from_row(row).id for row in read_rows_of(job.inputs["pairs"] / "pairs.jsonl")]
+    job.ledger.write(lambda session: ask_only(session, job.round, standing))
     with job.ledger.read() as session:
         have, slots = count_labels(session, job.round)
     need = min(job.recipe.labels.per_round, slots)

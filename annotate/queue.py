@@ -1,6 +1,7 @@
 """All labelling logic: what happens to a judgment. Pages, API, simulation and clients go through here.
 
-A pair has `overlap` slots. A slot is open, leased to one person for a while, or done; nobody meets a pair twice.
+A pair has `overlap` slots. A slot is open, leased to one person for a while, done, or set aside because its pair was
+replaced before anybody took it; nobody meets a pair twice.
 Labels are facts, skips, revisions and retractions among them; slots only say what is still wanted (slots.py).
 """
 
@@ -14,7 +15,7 @@ from annotate import slots
 from annotate.errors import BadInput, Conflict, NotAllowed, NotFound
 from annotate.judgment import Judgment, Skip, Stored, check_ranking
 from annotate.ledger import Ledger
-from annotate.slots import Place, Shown, Task, add_pairs
+from annotate.slots import Place, Shown, Task, add_pairs, ask_only
 from annotate.tables import Annotator, Label, Slot
 from annotate.tally import Counts, count_labels, current_labels, progress
 
@@ -25,6 +26,7 @@ __all__ = [
     "Stored",
     "Task",
     "add_pairs",
+    "ask_only",
     "claim",
     "count_labels",
     "current_labels",

@@ -102,7 +102,7 @@ def run(ledger: Ledger, world: World, *, seed: int, limit: int | None = None, pr
     panel = calibrate(world, roster(seed), seed)
     turns = ledger.write(lambda session: _registered(session, panel.annotators))
     with ledger.read() as session:
-        left = session.exec(select(func.count()).select_from(Slot).where(Slot.state != "done")).one()
+        left = session.exec(select(func.count()).select_from(Slot).where(col(Slot.state).in_(("open", "leased")))).one()
     total = left if limit is None else min(left, limit)
     seen: set[int] = set()
     given = 0

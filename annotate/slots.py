@@ -103,6 +103,27 @@ def add_pairs(
     return added
 
 
+def ask_only(session: Session, round: int, pairs: Iterable[str]) -> int:
+    """Of the pairs that stages made for a round, ask about these alone; returns how many slots changed.
+
+    Open slots of others (whose responses a rollback or another recipe replaced) are set aside, and those of these
+    pairs that were set aside are open again. What somebody holds or has judged stays, and so do imported pairs.
+    """
+    wanted = set(pairs)
+    connection = session.connection()
+    found = connection.execute(_UNHELD, {"round": round}).all()
+    aside = [row.id for row in found if row.state == "open" and row.pair_id not in wanted]
+    back = [row.id for row in found if row.state == "aside" and row.pair_id in wanted]
+    for state, changed in (("aside", aside), ("open", back)):
+        if changed:
+            connection.execute(_SET_STATE, [{"state": state, "slot": slot} for slot in changed])
+    if back:
+        connection.execute(_NEW_BATCH)
+    if aside or back:
+        connection.execute(_RESIZE_ROUND, {"round": round, "slots": len(back) - len(aside)})
+    return len(aside) + len(back)
+
+
 def person(session: Session, annotator_id: str, now: float) -> Person:
     """The annotator, whose claims wait for each other from here on.
 
@@ -380,6 +401,15 @@ _GIVE_BACK = text(
     "priority = :priority WHERE id = :slot"
 )
 
+_UNHELD = text(
+    "SELECT slot.id, slot.pair_id, slot.state FROM slot JOIN pair ON pair.id = slot.pair_id "
+    "WHERE pair.round = :round AND pair.artifact_id IS NOT NULL AND slot.state IN ('open', 'aside')"
+)
+_SET_STATE = text("UPDATE slot SET state = :state WHERE id = :slot AND state IN ('open', 'aside')")
+_RESIZE_ROUND = text(
+    "UPDATE round_size SET slots = slots + :slots, pairs = (SELECT count(DISTINCT slot.pair_id) FROM slot "
+    "JOIN pair ON pair.id = slot.pair_id WHERE pair.round = :round AND slot.state <> 'aside') WHERE round = :round"
+)
 _NEW_BATCH = text(
     "INSERT INTO queue_state (id, batches, returned) VALUES (1, 1, 0) "
     "ON CONFLICT (id) DO UPDATE SET batches = queue_state.batches + 1"

@@ -75,7 +75,7 @@ class PairResponse(SQLModel, table=True):
 
 
 class Slot(SQLModel, table=True):
-    """One of a pair's `overlap` places for a label: open, leased to one annotator for a while, or done."""
+    """One of a pair's `overlap` places for a label: open, leased to one annotator for a while, done, or aside."""
 
     __table_args__ = (
         Index(

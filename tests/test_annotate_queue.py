@@ -44,6 +44,38 @@ def current(ledger: Ledger) -> list[str]:
         return [label.uuid for label in queue.current_labels(session)]
 
 
+# ------------------------------------------------------------------------------------- pairs that were replaced
+
+
+def test_replaced_pairs_are_set_aside_and_come_back_when_they_stand_again(any_ledger: Ledger) -> None:
+    made = fill(any_ledger, 4)
+    any_ledger.write(lambda session: session.connection().execute(text("UPDATE pair SET artifact_id = 'first'")))
+    [judged] = queue.claim(any_ledger, "ann", 1)
+    queue.submit(any_ledger, "ann", judgment(judged, "judged-before"))
+    [held] = queue.claim(any_ledger, "bob", 1)
+    rest = [pair for pair in made if pair not in (judged.pair, held.pair)]
+
+    assert any_ledger.write(lambda session: queue.ask_only(session, 1, rest[:1])) == 1
+    assert [task.pair for task in queue.claim(any_ledger, "cid", 9)] == rest[:1]
+    assert (counts(any_ledger).have, counts(any_ledger).need, counts(any_ledger).pairs) == (1, 3, 3)
+    assert queue.submit(any_ledger, "bob", judgment(held, "held-before")).stored
+    assert any_ledger.write(lambda session: queue.ask_only(session, 1, rest[:1])) == 0
+
+    assert any_ledger.write(lambda session: queue.ask_only(session, 1, made)) == 1
+    assert [task.pair for task in queue.claim(any_ledger, "ann", 9)] == rest[1:]
+    assert (counts(any_ledger).have, counts(any_ledger).need, counts(any_ledger).pairs) == (2, 4, 4)
+
+
+def test_imported_pairs_and_other_rounds_are_never_set_aside(any_ledger: Ledger) -> None:
+    fill(any_ledger, 2)
+    fill(any_ledger, 2, round=2)
+    any_ledger.write(
+        lambda session: session.connection().execute(text("UPDATE pair SET artifact_id = 'second' WHERE round = 2"))
+    )
+    assert any_ledger.write(lambda session: queue.ask_only(session, 1, [])) == 0
+    assert len(queue.claim(any_ledger, "ann", 9)) == 4
+
+
 # ---------------------------------------------------------------------------------------------------- claims
 
 
