@@ -94,13 +94,13 @@ def make_tokenizer(texts: Iterable[str], words: int) -> "Tokenizer":
     """A tokenizer whose tokens are the special ones, the 256 bytes, and the most frequent words of `texts`.
 
     Words are the pieces a byte-level pre-tokenizer cuts (a leading space belongs to its word; a letter of a script
-    without spaces is a word) seen at least twice.
+    without spaces is a word, and so is a digit, or few numbers would be seen often enough) seen at least twice.
     Unigram scores make the longest known word win over its spelling in bytes.
     """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
-    letter = pre_tokenizers.Split(Regex(f"[{UNSPACED}]"), "isolated")
-    cut = pre_tokenizers.Sequence([letter, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)])
+    alone = pre_tokenizers.Split(Regex(f"[{UNSPACED}\\p{{N}}]"), "isolated")
+    cut = pre_tokenizers.Sequence([alone, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)])
     counts: Counter[str] = Counter()
     some = False
     for text in texts:

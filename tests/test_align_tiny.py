@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from align.tiny import TinySection, make_tiny, make_tokenizer, texts_of
@@ -15,6 +15,7 @@ from reward.backbone import encode, encode_prompt, load_model, load_tokenizer
 TEXTS = ["Make a soup with leeks.", "Make a stew with leeks and peas.", "How do I roast leeks and peas?"] * 3
 SMALL = TinySection(width=16, layers=1)
 TOKENIZER = make_tokenizer(TEXTS, 100)
+TOKENIZER.encode_special_tokens = True  # a special token spelt out in a text is mere text, as in reward/backbone.py
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(st.text())
+@example("<|end|>")
 @settings(max_examples=200, deadline=None)
 def test_any_text_comes_back_from_its_tokens(text: str) -> None:
     text = text.encode("utf-8", "ignore").decode()
@@ -34,6 +36,12 @@ def test_any_text_comes_back_from_its_tokens(text: str) -> None:
 def test_a_common_word_is_one_token_and_an_unseen_one_is_spelt() -> None:
     assert TOKENIZER.encode(" leeks").tokens == ["Ġleeks"]
     assert len(TOKENIZER.encode(" xyz").ids) == 4
+
+
+def test_a_digit_is_a_word_so_that_a_number_never_seen_is_spelt_like_all_others() -> None:
+    tokenizer = make_tokenizer(["Ticket #48213, 2 days.", "Ticket #48213, 2 days."], words=20)
+    assert tokenizer.encode("#48213").tokens == ["#", "4", "8", "2", "1", "3"]
+    assert tokenizer.encode("Ticket #99, 2").tokens == ["Ticket", "Ġ#", "9", "9", ",", "Ġ", "2"]
 
 
 def test_a_letter_of_a_script_without_spaces_is_a_word() -> None:
