@@ -1,4 +1,4 @@
-"""Watches a policy in training on held-out prompts, stops it when it collapses, and keeps the surest checkpoint.
+"""Watches a policy in training on held-out prompts, leads it back when it collapses, and keeps the surest checkpoint.
 
 A reward model that is optimised against is soon believed beyond what it knows. So a checkpoint counts by the lower
 bound of its improvement over the SFT model, within budgets of divergence, length, endings and repetition.
@@ -26,6 +26,10 @@ SAMPLES = 2
 """Responses to each held-out prompt."""
 SURENESS = 1.0
 """Standard deviations of the reward model taken off an improvement."""
+SHORTEST = 0.25
+"""Share of the SFT model's length that responses may fall to: brevity can be what people want, silence is not."""
+RETURNS = 3
+"""How often a policy that collapses goes on from its surest checkpoint, each time half as fast; then it stops."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,8 @@ class Look:
 
     reward, improvement, doubt: nats; improvement over the SFT model and its standard deviation. kl: nats a response.
     tokens: mean length. ended: share that ends in EOS. repeated: share of a response's trigrams that occurred before
-    in it. distinct: share of prompts whose response is not word for word another prompt's.
+    in it. told: what its own prompt adds to the log-probability of a response over another prompt, nats; near zero
+    where all prompts get the same answer, and not where short right answers happen to coincide.
     """
 
     step: int
@@ -45,7 +50,7 @@ class Look:
     tokens: float
     ended: float
     repeated: float
-    distinct: float
+    told: float
 
     @property
     def sure(self) -> float:
@@ -90,7 +95,7 @@ class Guard:
         """Look at the SFT model, and take up the looks that an earlier run made up to `step`."""
         answers = self._sample(self.reference)
         self.before = self._flat(answers)
-        self.looks = [self._look(0, answers)]
+        self.looks = [self._look(0, self.reference, answers)]
         path = self.out / "looks.json"
         if step and path.exists():
             earlier = [Look(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
@@ -98,7 +103,7 @@ class Guard:
 
     def look(self, step: int, model: Any) -> Look:
         """Sample from the policy, judge it, and keep its weights as a candidate."""
-        look = self._look(step, self._sample(model))
+        look = self._look(step, model, self._sample(model))
         self.looks = [*(one for one in self.looks if one.step < step), look]
         part = self.out / "looks.json.part"
         part.write_text(json.dumps([asdict(one) for one in self.looks]), encoding="utf-8")
@@ -121,19 +126,33 @@ class Guard:
             return (
                 f"the policy lies {look.kl:.0f} nats from the SFT model, more than the budget of {self.kl_budget:.0f}"
             )
-        if not first.tokens / self.length_budget <= max(look.tokens, 1e-9) <= first.tokens * self.length_budget:
+        if not first.tokens * SHORTEST <= look.tokens <= first.tokens * self.length_budget:
             return f"responses went from {first.tokens:.0f} to {look.tokens:.0f} tokens"
         if look.ended < first.ended - 0.1:
             return f"only {look.ended:.0%} of the responses end, {first.ended:.0%} did before"
         if look.repeated > first.repeated + 0.1:
             return f"{look.repeated:.0%} of the text is repetition, {first.repeated:.0%} was before"
-        if look.distinct < 0.5 * first.distinct:
-            return f"only {look.distinct:.0%} of the responses differ, {first.distinct:.0%} did before"
+        if look.told < 0.2 * first.told - 0.25:  # a quarter of a nat is noise where the SFT model tells nothing
+            return f"answers are all alike: a prompt adds only {look.told:.1f} nats to its own, {first.told:.1f} before"
         return None
 
     def best(self) -> Look:
         """The look with the highest lower bound among those within the budgets; the SFT model where none improves."""
         return max((look for look in self.looks if self.broken(look) is None), key=lambda look: (look.sure, -look.step))
+
+    def go_back(self, model: Any, optimizer: Any, scheduler: Any) -> None:
+        """Restore the best look, halve the learning rate from here on, and drop what the optimizer was heading for.
+
+        All of it lies in the trainer's own checkpoint, so a resumed run goes on alike.
+        """
+        self.restore(model)
+        for group in optimizer.param_groups:
+            group["lr"] /= 2
+        scheduler.base_lrs = [rate / 2 for rate in scheduler.base_lrs]
+        scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]  # what the log shows
+        for state in optimizer.state.values():
+            if "exp_avg" in state:
+                state["exp_avg"].zero_()
 
     def restore(self, model: Any) -> None:
         """Put the weights of the best look into the policy."""
@@ -179,7 +198,7 @@ class Guard:
         (self.out / "looks.json").unlink(missing_ok=True)
 
     def callback(self) -> Any:
-        """The trainer's callback: progress, curves, looks, early stop, and removal of candidates out of use."""
+        """The trainer's callback: progress, curves, looks, the way back, and removal of candidates out of use."""
         from transformers import TrainerCallback
 
         from reward.training import write_curves
@@ -187,14 +206,30 @@ class Guard:
         guard = self
 
         class Watch(TrainerCallback):
-            def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **rest: Any) -> None:
+            def on_step_end(
+                self,
+                args: Any,
+                state: Any,
+                control: Any,
+                model: Any = None,
+                optimizer: Any = None,
+                lr_scheduler: Any = None,
+                **rest: Any,
+            ) -> None:
                 guard.progress("aligning", state.global_step, state.max_steps)
                 if state.global_step % guard.every == 0 or state.global_step == state.max_steps:
                     look = guard.look(state.global_step, model)
                     why = guard.broken(look)
-                    if why:
+                    if why is None or state.global_step == state.max_steps:
+                        return
+                    # Weights that are sharded over processes cannot be put back one by one.
+                    sharded = args.deepspeed or args.fsdp
+                    if sharded or sum(guard.broken(one) is not None for one in guard.looks) > RETURNS:
                         logger.warning("stopped at step %d: %s", look.step, why)
                         control.should_training_stop = True
+                        return
+                    guard.go_back(model, optimizer, lr_scheduler)
+                    logger.warning("step %d: %s; back to step %d, half as fast", look.step, why, guard.best().step)
 
             def on_log(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
                 write_curves(guard.out / "metrics.jsonl", guard.curves(state.log_history))
@@ -223,7 +258,7 @@ class Guard:
     def _flat(self, answers: list[list[Completion]]) -> list[tuple[Messages, str]]:
         return [(prompt, answer.text) for prompt, row in zip(self.prompts, answers, strict=True) for answer in row]
 
-    def _look(self, step: int, answers: list[list[Completion]]) -> Look:
+    def _look(self, step: int, model: Any, answers: list[list[Completion]]) -> Look:
         flat = self._flat(answers)
         rows = [answer for row in answers for answer in row]
         mean, std = self.scorer.score([prompt for prompt, _ in flat], [text for _, text in flat])
@@ -240,29 +275,33 @@ class Guard:
         else:
             improvement, doubt = reward - self.looks[0].reward, float(np.mean(std))
         own = np.array([answer.logprob for answer in rows], dtype=float)
+        elsewhere = self._logps(model, [*self.prompts[1:], *self.prompts[:1]], answers)
         return Look(
             step=step,
             reward=reward,
             improvement=improvement,
             doubt=doubt,
-            kl=float(np.mean(own - self._reference_logps(answers))) if step else 0.0,
+            kl=float(np.mean(own - self._logps(self.reference, self.prompts, answers))) if step else 0.0,
             tokens=float(np.mean([len(answer.token_ids) for answer in rows])),
             ended=float(np.mean([answer.finished for answer in rows])),
             repeated=float(np.mean([_repeated(answer.token_ids) for answer in rows])),
-            distinct=float(np.mean([len({row[k].text for row in answers}) for k in range(SAMPLES)])) / len(answers),
+            told=float(np.mean(own - elsewhere)),
         )
 
-    def _reference_logps(self, answers: list[list[Completion]]) -> np.ndarray:
-        """Log-probability of each response under the SFT model, shape (responses,)."""
+    def _logps(self, model: Any, prompts: Sequence[Messages], answers: list[list[Completion]]) -> np.ndarray:
+        """Log-probability of each response under a model, the i-th row's to the i-th prompt, shape (responses,)."""
         from reward.backbone import Encoded, encode_prompt
         from reward.hidden import forward
 
         sequences = [
             Encoded(encode_prompt(self.tokenizer, prompt, self.max_prompt_tokens), answer.token_ids)
-            for prompt, row in zip(self.prompts, answers, strict=True)
+            for prompt, row in zip(prompts, answers, strict=True)
             for answer in row
         ]
-        logps, _ = forward(self.reference, self.tokenizer, sequences, hidden=False)
+        was_training = model.training
+        model.eval()
+        logps, _ = forward(model, self.tokenizer, sequences, hidden=False)
+        model.train(was_training)
         return np.array([logp_T.sum() for logp_T in logps])
 
 

@@ -27,6 +27,7 @@ ENDINGS = ["Enjoy your meal!", "Whatever."]
 SECTION = RlooSection(
     steps=6, prompts_per_step=4, samples=4, max_new_tokens=16, probe_steps=2, probe_prompts=6, learning_rate=3e-3
 )
+HASTY = SECTION.model_copy(update={"learning_rate": 1e-2, "kl_budget": 0.6})
 
 
 def answer(thing: str, ending: str) -> str:
@@ -107,9 +108,35 @@ def test_the_folder_is_a_plain_model(aligned: tuple[Path, dict[str, Any]]) -> No
     assert {"model.safetensors", "config.json", "tokenizer.json"} <= names
 
 
-def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
-    inputs: dict[str, Path], aligned: tuple[Path, dict[str, Any]], tmp_path: Path
+@pytest.fixture(scope="module")
+def led_back(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    out = tmp_path_factory.mktemp("led-back")
+    return out, dict(run(inputs, HASTY, out, seed=1, progress=silent))
+
+
+def test_a_policy_that_leaves_its_budget_goes_on_from_its_surest_checkpoint_half_as_fast(
+    led_back: tuple[Path, dict[str, Any]],
 ) -> None:
+    """Three warm-up steps, then linear decay over three: the peak's shares are 0, 1/3, 2/3, 1, 2/3, 1/3."""
+    out, metrics = led_back
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    kl = {row["step"]: row["held_out_kl"] for row in rows if "held_out_kl" in row}
+    rates = {row["step"]: row["learning_rate"] for row in rows if "learning_rate" in row}
+    assert list(kl) == [0, 2, 4, 6] and metrics["steps"] == 6
+    expected, speed = {}, HASTY.learning_rate
+    for step, share in enumerate((0, 1 / 3, 2 / 3, 1, 2 / 3, 1 / 3), 1):
+        expected[step] = speed * share
+        speed /= 2 if kl.get(step, 0) > HASTY.kl_budget else 1
+    assert rates == pytest.approx(expected)
+    assert speed < HASTY.learning_rate and metrics["kl"] <= HASTY.kl_budget
+    assert "more than the budget" in metrics["warnings"]
+
+
+@pytest.mark.parametrize(("section", "whole"), [(SECTION, "aligned"), (HASTY, "led_back")])
+def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
+    inputs: dict[str, Path], section: RlooSection, whole: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    folder, figures = request.getfixturevalue(whole)
     paths = {name: str(path) for name, path in inputs.items()}
     code = (
         "import os, sys, json; from pathlib import Path; from align.algorithms.rloo import RlooSection, run\n"
@@ -118,15 +145,13 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
         "inputs = {name: Path(path) for name, path in json.loads(sys.argv[2]).items()}\n"
         f"run(inputs, RlooSection.model_validate_json(sys.argv[1]), Path({str(tmp_path)!r}), seed=1, progress=progress)"
     )
-    command = [sys.executable, "-c", code, SECTION.model_dump_json(), json.dumps(paths)]
+    command = [sys.executable, "-c", code, section.model_dump_json(), json.dumps(paths)]
     killed = subprocess.run(command, capture_output=True, check=False)
     assert killed.returncode == -9, killed.stderr.decode()
     assert (tmp_path / "checkpoints" / "checkpoint-4").is_dir()
-    assert run(inputs, SECTION, tmp_path, seed=1, progress=silent) == aligned[1]
-    resumed, whole = ((folder / "metrics.jsonl").read_text().splitlines() for folder in (tmp_path, aligned[0]))
-    assert resumed == whole
+    assert run(inputs, section, tmp_path, seed=1, progress=silent) == figures
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
-        path.name: path.read_bytes() for path in aligned[0].iterdir()
+        path.name: path.read_bytes() for path in folder.iterdir()
     }
 
 
@@ -145,7 +170,7 @@ def guard(tmp_path: Path) -> Guard:
     return made
 
 
-LOOK = Look(0, 0.0, 0.0, 0.0, kl=0.0, tokens=20.0, ended=1.0, repeated=0.01, distinct=0.9)
+LOOK = Look(0, 0.0, 0.0, 0.0, kl=0.0, tokens=20.0, ended=1.0, repeated=0.01, told=4.0)
 
 
 @pytest.mark.parametrize(
@@ -153,10 +178,10 @@ LOOK = Look(0, 0.0, 0.0, 0.0, kl=0.0, tokens=20.0, ended=1.0, repeated=0.01, dis
     [
         ({"kl": 26.0}, "nats"),
         ({"tokens": 51.0}, "tokens"),
-        ({"tokens": 7.0}, "tokens"),
+        ({"tokens": 4.0}, "tokens"),
         ({"ended": 0.8}, "end"),
         ({"repeated": 0.2}, "repetition"),
-        ({"distinct": 0.4}, "differ"),
+        ({"told": 0.5}, "alike"),
     ],
 )
 def test_a_collapsed_policy_is_never_kept_however_high_its_reward(

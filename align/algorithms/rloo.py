@@ -1,7 +1,7 @@
 """Aligns the policy by RLOO against a reward model, through TRL's RLOOTrainer with our own sampler.
 
-The policy restarts from the SFT model. align/guard.py watches it on held-out prompts, stops it when it collapses, and
-picks the checkpoint whose improvement is surest, which is seldom the last.
+The policy restarts from the SFT model. align/guard.py watches it on held-out prompts, leads it back when it collapses,
+and picks the checkpoint whose improvement is surest, which is seldom the last.
 """
 
 import json
@@ -48,7 +48,7 @@ class RlooSection(BaseModel):
     kl_budget: float = Field(default=25.0, gt=0)
     """Nats a response that the promoted policy may lie from the SFT model."""
     length_budget: float = Field(default=2.5, gt=1)
-    """Factor by which the mean length may rise or fall."""
+    """Factor by which the mean length may rise; it may fall to a quarter."""
     lora_rank: int = Field(default=0, ge=0)
     """Rank of LoRA on all linear layers, merged at the end; 0 trains every weight."""
 
