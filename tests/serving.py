@@ -66,7 +66,10 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        config = uvicorn.Config(create_app(self.ledger), port=self.port, log_level="warning", access_log=False)
+        app = create_app(self.ledger)
+        self._run(uvicorn.Config(app, port=self.port, log_level="warning", access_log=False, proxy_headers=False))
+
+    def _run(self, config: uvicorn.Config) -> None:
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()

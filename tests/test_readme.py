@@ -12,7 +12,7 @@ OTHERS = {
     "configs": "One YAML a whole loop; its head says how to run it and what to expect.",
     "tests": "One file a module; tests/worlds holds worlds that nothing was tuned on.",
     "benchmarks": "Figures, each one JSON; LOG.md keeps all of them with their seeds.",
-    "docs": "Architecture, the command line, HTTP, a run on real judgments.",
+    "docs": "Architecture, the command line, HTTP, deployment, security, a run on real judgments.",
 }
 
 
