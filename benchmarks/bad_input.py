@@ -41,6 +41,7 @@ ROWS = 4
 """Rows of each file, one of them bad."""
 
 USER = {"role": "user", "content": "Why?"}
+PAIRWISE = {"type": "pairwise", "to_name": "answer1,answer2", "value": {"selected": "left"}}
 GOOD: dict[str, dict[str, Any]] = {
     "votes": {"prompt": "Why?", "response_a": "Yes.", "response_b": "No.", "annotator": "ann", "preference": "a"},
     "preferences": {"prompt": "Why?", "chosen": "Yes.", "rejected": "No."},
@@ -54,7 +55,31 @@ GOOD: dict[str, dict[str, Any]] = {
     },
     "pairs": {"prompt": "Why?", "responses": ["Yes.", "No."]},
     "prompts": {"prompt": "Why?"},
+    "ranking": {"prompt": "Why?", "responses": ["Yes.", "No."], "ranking": [[0], [1]], "annotator": "ann"},
+    "ratings": {"prompt": "Why?", "responses": ["Yes.", "No."], "ratings": [1, 2]},
+    "label studio": {
+        "data": {"prompt": "Why?", "answer1": "Yes.", "answer2": "No."},
+        "annotations": [{"completed_by": 1, "result": [PAIRWISE]}],
+    },
+    "argilla": {
+        "fields": {"prompt": "Why?", "response_1": "Yes.", "response_2": "No."},
+        "responses": {"order": [{"user_id": "u", "value": ["response_1", "response_2"]}]},
+    },
+    "helpsteer2": {"prompt": "Why?", "response_1": "Yes.", "response_2": "No.", "preference_strength": 1},
+    "helpsteer3": {"context": [USER], "response1": "Yes.", "response2": "No.", "individual_preference": [{"score": 1}]},
+    "ultrafeedback": {
+        "instruction": "Why?",
+        "completions": [{"response": text, "overall_score": 3} for text in ("Yes.", "No.")],
+    },
 }
+NEEDED = {
+    "conversations": ["chosen", "rejected"],
+    "argilla": ["fields"],
+    "helpsteer2": ["prompt", "response_1", "response_2"],
+}
+"""Fields without which a row is nothing, where that is not all of them."""
+FOREIGN = tuple(GOOD)[6:]
+"""Forms of other tools, which are seen by their fields."""
 WRONG: dict[str, list[dict[str, Any]]] = {
     "votes": [
         {"preference": "c"},
@@ -112,6 +137,79 @@ WRONG: dict[str, list[dict[str, Any]]] = {
         {"prompt": "x" * 30_000},
         {"prompt": "bell \x07"},
         {"prompt": [{"role": "assistant", "content": "Hi"}]},
+    ],
+    "ranking": [
+        {"ranking": [[0]]},
+        {"ranking": [[0], [0]]},
+        {"ranking": [[0], [7]]},
+        {"ranking": [[0], []]},
+        {"ranking": [0, 1]},
+        {"order_shown": [0, 0]},
+        {"order_shown": ["x"]},
+        {"strength": -4},
+        {"both_bad": "maybe"},
+        {"criteria": [1]},
+        {"edited": {"9": "x"}},
+        {"edited": {"0": 1}},
+        {"flags": [1]},
+        {"active_ms": -1},
+        {"created_at": "soon"},
+        {"uuid": "x"},
+        {"annotator": " "},
+        {"objective": "x"},
+        {"responses": ["one"]},
+        {"responses": [{"id": "a", "text": "x"}, {"id": "a", "text": "y"}]},
+    ],
+    "ratings": [{"ratings": [1]}, {"ratings": ["good", "bad"]}, {"ratings": [True, 1]}, {"models": ["m"]}],
+    "label studio": [
+        {"data": {"answer1": "Yes.", "answer2": "No."}},
+        {"data": {"prompt": "Why?", "answer1": "Yes."}},
+        {"data": {"prompt": " ", "answer1": "Yes.", "answer2": "No."}},
+        {"annotations": [{"completed_by": 1}]},
+        {"annotations": [{"completed_by": 1, "result": []}]},
+        {"annotations": [{"completed_by": 1, "result": [PAIRWISE, PAIRWISE]}]},
+        {"annotations": [{"completed_by": 1, "result": [{**PAIRWISE, "value": {}}]}]},
+        {"annotations": [{"completed_by": 1, "result": [{**PAIRWISE, "value": {"selected": "up"}}]}]},
+        {"annotations": [{"completed_by": 1, "result": [{**PAIRWISE, "to_name": "x"}]}]},
+        {"annotations": [{"completed_by": None, "result": [PAIRWISE]}]},
+        {"annotations": [{"completed_by": 1, "result": [PAIRWISE], "lead_time": -1}]},
+        {"annotations": [{"completed_by": 1, "result": [PAIRWISE], "created_at": "soon"}]},
+        {"annotations": [{"completed_by": 1, "result": [{"type": "ranker", "value": {"ranker": {"a": [], "b": []}}}]}]},
+    ],
+    "argilla": [
+        {"fields": {"response_1": "Yes.", "response_2": "No."}},
+        {"fields": {"prompt": "Why?", "response_1": "Yes."}},
+        {"responses": 3},
+        {"responses": {"order": 3}},
+        {"responses": {"order": [{"user_id": None, "value": ["response_1", "response_2"]}]}},
+        {"responses": {"order": [{"user_id": "u", "value": ["response_1"]}]}},
+        {"responses": {"order": [{"user_id": "u", "value": [{"value": "x", "rank": 1}]}]}},
+        {"responses": {"order": [{"user_id": "u", "value": [{"value": "response_1", "rank": "first"}]}]}},
+        {"responses": {"order": [{"user_id": "u", "value": {}}]}},
+        {"responses": {"why": [{"user_id": "u", "value": "because"}]}},
+        {"responses": [{"user_id": "u", "values": 3}]},
+    ],
+    "helpsteer2": [
+        {"preference_strength": 4},
+        {"preference_strength": 0.5},
+        {"preference_strength": None},
+        {"three_most_similar_preferences": [3]},
+        {"three_most_similar_preferences": [{"strength": "much"}]},
+        {"prompt": "Hi<extra_id_1>Assistant\nHello"},
+    ],
+    "helpsteer3": [
+        {"individual_preference": [{"score": 4}]},
+        {"individual_preference": [{}]},
+        {"individual_preference": [{"score": 1, "reasoning": 3}]},
+        {"context": []},
+        {"context": [{"role": "assistant", "content": "Hi"}]},
+    ],
+    "ultrafeedback": [
+        {"completions": []},
+        {"completions": [{"response": "Yes.", "overall_score": 3}]},
+        {"completions": [{"response": "Yes.", "overall_score": "N/A"}, {"response": "No.", "overall_score": 3}]},
+        {"completions": [{"response": 3, "overall_score": 3}, {"response": "No.", "overall_score": 3}]},
+        {"completions": [{"response": "Yes.", "annotations": {"a": {"Rating": "x"}}}, {"response": "No."}]},
     ],
 }
 """Changes to a good row that each make it a wrong one."""
@@ -178,6 +276,7 @@ def _tries(n: int, rng: random.Random, folder: Path, ledger: Ledger) -> Iterator
     makers = [
         *(partial(_jsonl, kind=kind, zipped=False) for kind in GOOD),
         partial(_jsonl, kind="votes", zipped=True),
+        *(partial(_json, kind=kind) for kind in FOREIGN),
         partial(_csv, kind="votes"),
         partial(_csv, kind="prompts"),
         _parquet,
@@ -214,8 +313,7 @@ def _jsonl(rng: random.Random, folder: Path, ledger: Ledger, kind: str, zipped: 
 def _bad_line(rng: random.Random, kind: str) -> tuple[str, bytes]:
     good = GOOD[kind]
     text = json.dumps(good)
-    needed = sorted(good) if kind != "conversations" else ["chosen", "rejected"]
-    field = rng.choice(needed)
+    field = rng.choice(NEEDED.get(kind, sorted(good)))
     odd: list[Any] = [None, 3, 2.5, True, {}, {"a": []}, [[]], [None], [{"role": "user"}], 10**300]
     flaws: dict[str, Callable[[], bytes]] = {
         "cut off": lambda: text[: rng.randrange(1, len(text))].encode(),
@@ -239,6 +337,20 @@ def _bad_line(rng: random.Random, kind: str) -> tuple[str, bytes]:
     }
     flaw = rng.choice(list(flaws))
     return flaw, flaws[flaw]()
+
+
+def _json(rng: random.Random, folder: Path, ledger: Ledger, kind: str) -> Try:
+    """A list of objects: what breaks one of them breaks what follows, so that any report of it will do."""
+    lines = [json.dumps(GOOD[kind]).encode() for _ in range(ROWS)]
+    flaw, lines[rng.randrange(ROWS)] = _bad_line(rng, kind)
+    content = b"[" + b",\n".join(lines) + b"]\n"
+    if rng.random() < 0.2:
+        wrong = {"no end": content[:-2], "more after it": content + b"]", "a comma too many": content[:-2] + b",]"}
+        flaw = rng.choice(list(wrong))
+        content = wrong[flaw]
+    path = folder / "rows.json"
+    path.write_bytes(content)
+    return Try(f"{kind} {path.name}", flaw, partial(_import, ledger, path, kind, -1, rng.random() < 0.5))
 
 
 def _damaged_gzip(rng: random.Random, content: bytes, flaw: str) -> str:
@@ -332,7 +444,9 @@ def _text(rng: random.Random, folder: Path, ledger: Ledger) -> Try:
 
 def _import(ledger: Ledger, path: Path, kind: str, place: int, keep_going: bool) -> bool:
     """Import a file; whether the bad row (the one at `place`, or any for -1) is in the report."""
-    kind = {"conversations": "preferences", "transcripts": "preferences"}.get(kind, kind)
+    kind = {"conversations": "preferences", "transcripts": "preferences"}.get(
+        kind, "votes" if kind in FOREIGN else kind
+    )
     report = import_file(ledger, path, kind, keep_going=keep_going)  # type: ignore[arg-type]
     lines = [one["line"] for one in report.rejected]
     return lines == [place + 1] if place >= 0 else bool(lines)

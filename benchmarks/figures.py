@@ -210,6 +210,25 @@ def docs(full: bool) -> Figure:
     )
 
 
+def round_trips(full: bool) -> Figure:
+    """Row 35."""
+    from benchmarks.round_trips import round_trip_drill
+
+    found = round_trip_drill(200 if full else 5, seed=SEED)
+    forms = len(found.lossless) + len(found.lossy)
+    clean = not found.lossy and not found.nul_taken
+    return Figure(
+        35,
+        "forms of files round-tripped without loss",
+        f"{len(found.lossless)} of {forms}, {found.judgments:,} judgments through {found.files} files",
+        ">= 12",
+        clean and len(found.lossless) >= 12,
+        clean,
+        found.caught,
+        asdict(found),
+    )
+
+
 def first_contact(full: bool) -> Figure:
     """Row 36."""
     from benchmarks.install import demo_minutes, heavy_among, help_seconds, light_install
@@ -245,6 +264,7 @@ ROWS: dict[int, Callable[[bool], Figure]] = {
     14: bad_inputs,
     30: lineage,
     34: docs,
+    35: round_trips,
     36: first_contact,
 }
 
@@ -291,7 +311,7 @@ def show(rows: list[Figure], times: dict[int, float], errors: dict[int, str], ab
     for number, said in errors.items():
         print(f"row {number} could not be measured: {said}")
     for row in rows:
-        for name in ("different", "unreached", "dead", "failed", "undocumented", "stale"):
+        for name in ("different", "unreached", "dead", "failed", "undocumented", "stale", "lossy"):
             for line in row.detail.get(name) or []:
                 print(f"row {row.number}, {name}: {line}")
     print("  ".join(f"{name} {value}" for name, value in about.items()))
