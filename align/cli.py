@@ -5,14 +5,14 @@ Only the parser is here, so that --help is instant; what a verb does stands in a
 
 import argparse
 import errno
-import json
 import os
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from align.terminal import printable, runnable
+from align.terminal import printable, runnable, show_json
 from annotate.errors import BadInput, MissingExtra, TrueloopError
 
 EXIT = "exit codes: 0 done, 1 something you can mend, 2 usage, 3 waiting for labels"
@@ -37,9 +37,16 @@ MENDABLE = {
 ROLES = ("annotator", "reviewer", "lead", "admin")
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose messages repeat an argument without obeying it."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        super()._print_message(printable(message), file)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="trueloop",
         description="Turn human comparisons into a better language model, again and again.",
         epilog=f"start with: trueloop demo\n{EXIT}",
@@ -200,7 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (TrueloopError, ModuleNotFoundError, OSError) as caught:
         error = _as_ours(caught, getattr(arguments, "workspace", None))
         if arguments.json:
-            print(json.dumps({"error": error.what, "where": error.where, "next": error.next}, ensure_ascii=False))
+            show_json({"error": error.what, "where": error.where, "next": error.next})
         said = runnable(str(error), getattr(arguments, "workspace", None))
         print(f"trueloop {arguments.verb}: {printable(said)}", file=sys.stderr)
         return error.exit_code

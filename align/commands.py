@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from align.terminal import bars, runnable, say, show_json, show_table
+from align.terminal import bars, printable, runnable, say, show_json, show_table
 from annotate.errors import BadInput, NotFound, Waiting
 from annotate.ledger import Ledger
 from annotate.workspace import Workspace
@@ -269,9 +269,15 @@ def export(arguments: argparse.Namespace) -> int:
                 raise BadInput("a data set is a folder", where="--out", next="Give --out FOLDER")
             count = write_dataset(ledger, arguments.what, out)
         elif out is None:
+            seen = sys.stdout.isatty()
+            if seen and format == "parquet":
+                raise BadInput("Parquet is no text for a terminal", where="--format", next="Give --out FILE")
             for block in export_file(ledger, arguments.what, format, count):
-                sys.stdout.buffer.write(block)
-            sys.stdout.buffer.flush()
+                if seen:
+                    sys.stdout.write(printable(block.decode()))
+                else:
+                    sys.stdout.buffer.write(block)
+            sys.stdout.flush()
             return 0
         else:
             temporary = out.with_name(out.name + ".tmp")

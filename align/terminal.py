@@ -76,7 +76,11 @@ def runnable(text: str, workspace: Path | None = None) -> str:
 
 def show_json(value: Any) -> None:
     """One JSON object, and nothing else, on standard output."""
-    print(json.dumps(value, ensure_ascii=False))
+    print(_CONTROLS.sub(lambda found: f"\\u{ord(found.group()):04x}", json.dumps(value, ensure_ascii=False)))
+
+
+_CONTROLS = re.compile("[\x7f-\x9f]")
+"""Control characters that JSON leaves bare, and a terminal obeys."""
 
 
 def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

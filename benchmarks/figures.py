@@ -171,6 +171,24 @@ def bad_inputs(full: bool) -> Figure:
     )
 
 
+def output(full: bool) -> Figure:
+    """Row 21."""
+    from benchmarks.drills_output import output_drill
+
+    found = output_drill(5_000 if full else 60, seed=SEED)
+    clean = not found.formulas and not found.escapes
+    return Figure(
+        21,
+        "unescaped spreadsheet formulas in exports; raw terminal escapes printed",
+        f"{found.formulas} of {found.cells:,} cells; {found.escapes} of {found.shown:,} outputs",
+        "0; 0",
+        clean,
+        clean,
+        found.caught,
+        asdict(found),
+    )
+
+
 def lineage(full: bool) -> Figure:
     """Row 30."""
     from benchmarks.drills import lineage_drill
@@ -262,6 +280,7 @@ ROWS: dict[int, Callable[[bool], Figure]] = {
     12: mutants,
     13: knobs,
     14: bad_inputs,
+    21: output,
     30: lineage,
     34: docs,
     35: round_trips,
