@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from pathlib import Path
@@ -60,11 +61,12 @@ class Recorder:
         and were taken."""
         self.coverage.stop()
         data, tests, branches = self.coverage.get_data(), {}, {}
-        for file in sorted(data.measured_files()):
-            name = Path(file).relative_to(Path.cwd()).as_posix()
-            tests[name] = data.contexts_by_lineno(file)
-            numbers = self.coverage._analyze(file).numbers
-            branches[name] = (numbers.n_branches, numbers.n_executed_branches)
+        with tempfile.NamedTemporaryFile("r", suffix=".json") as file:
+            self.coverage.json_report(outfile=file.name)
+            files = json.load(file)["files"]
+        for name, about in files.items():
+            tests[name] = data.contexts_by_lineno(str(Path(name).resolve()))
+            branches[name] = (about["summary"]["num_branches"], about["summary"]["covered_branches"])
         return {"seconds": self.seconds, "tests": tests, "branches": branches}
 
 

@@ -357,6 +357,23 @@ def test_a_full_disk_is_told_and_nothing_that_was_acknowledged_is_lost(tmp_path:
         assert guidelines(ledger) == sorted([*stored, "space-again"]) and ledger.check() == []
 
 
+def test_a_full_disk_is_told_even_when_a_write_fails_over_it_in_its_own_way(ledger: Ledger) -> None:
+    pages = sql_value(ledger, "PRAGMA page_count")
+    ledger.write(lambda session: session.connection().exec_driver_sql(f"PRAGMA max_page_count={pages + 2}").all())
+
+    def run(session: Session) -> None:
+        try:
+            session.add(Guideline(id="long", version=1, text="x" * 100_000, created_at=0))
+            session.flush()
+        except DBAPIError:
+            raise ValueError("and so I cannot go on")  # noqa: B904
+
+    with pytest.raises(NotStored, match="the disk is full"):
+        ledger.write(run)
+    ledger.write(guideline("short"))
+    assert guidelines(ledger) == ["short"]
+
+
 def test_a_disk_that_takes_no_more_is_told_and_recovered_from(tmp_path: Path) -> None:
     """The operating system refuses to let files grow, then allows it again: no acknowledged write is lost."""
     path = tmp_path / "labels.db"
@@ -746,9 +763,9 @@ def test_artifacts_are_found_by_id_prefix_stage_and_round(any_ledger: Ledger) ->
 
 def test_the_champion_is_the_last_promoted_or_rolled_back_to(any_ledger: Ledger) -> None:
     assert any_ledger.champion() is None
-    for champion, round in (("p1", 1), ("p2", 2), ("p1", 2)):
+    for champion, round in (("p1", 1), ("p2", 2), ("p1", 2), ("p3", 3)):
         any_ledger.write(lambda session, c=champion, r=round: session.add(promotion(c, r)))
-    assert [any_ledger.champion(), any_ledger.champion(before=2), any_ledger.champion(before=1)] == ["p1", "p1", None]
+    assert [any_ledger.champion(before=before) for before in (None, 4, 3, 2, 1)] == ["p3", "p3", "p1", "p1", None]
 
 
 def test_responses_are_found_by_any_number_of_ids(any_ledger: Ledger) -> None:
