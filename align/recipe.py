@@ -49,7 +49,7 @@ class GenerateSection(Section):
     """What the champion is asked at the start of a round, and how it samples."""
 
     prompts: int = Field(default=192, ge=1)
-    """Prompts a round; half as many again as pairs, because responses that are all alike make no pair."""
+    """Prompts a round, half as many again as pairs; up to 4 times as many where under 2/3 get answers that differ."""
     validation_share: float = Field(default=0.2, ge=0, lt=1)
     """Share of them from the validation split, whose labels train the referee alone."""
     responses: int = Field(default=4, ge=2)

@@ -14,10 +14,15 @@ import numpy as np
 from align.algorithms.rloo import RlooSection
 from align.job import Job, Metrics, derived_seed
 from annotate.errors import BadInput, NotFound, Waiting
-from annotate.messages import as_messages, digest, to_dicts
+from annotate.messages import as_messages, digest, normalised, to_dicts
 from annotate.preference import Split
 from annotate.tables import Promotion, Response, SnapshotLabel
 from reward.config import FinetuneSection, HeadSection
+
+MOST_TURNS = 4
+"""How many times the recipe's number of prompts a round may ask at most."""
+ENOUGH_DIFFER = 2 / 3
+"""Share of the recipe's number of prompts that must be answered in two ways at least; until then more are asked."""
 
 # ---------------------------------------------------------------------------------- before the labels
 
@@ -94,19 +99,24 @@ def prompts(job: Job) -> Metrics:
 
 
 def responses(job: Job) -> Metrics:
-    """Have the champion answer a seeded sample of train and validation prompts; test prompts are never asked."""
-    from align.generate import generate_from
+    """Have the champion answer a seeded sample of train and validation prompts; test prompts are never asked.
+
+    Where it answers too many of them in one way only, as a policy does that has learned to be brief, it is asked more.
+    """
+    from align.generate import Completion, generate_from
 
     section = job.recipe.generate
     rng = np.random.default_rng(job.seed)
-    asked = []
     pool = read_rows_of(job.inputs["prompts"] / "prompts.jsonl")
     wanted = {"validation": round(section.prompts * section.validation_share)}
     wanted["train"] = section.prompts - wanted["validation"]
+    turns: list[list[dict[str, Any]]] = [[] for _ in range(MOST_TURNS)]
     for split, count in wanted.items():
         rows = [row for row in pool if row["split"] == split]
-        asked += [rows[index] for index in sorted(rng.permutation(len(rows))[:count])]
-    if not asked:
+        order = rng.permutation(len(rows))
+        for number, turn in enumerate(turns):
+            turn += [rows[index] for index in sorted(order[number * count : (number + 1) * count])]
+    if not turns[0]:
         raise NotFound(
             "no prompt is in the train or validation split", next="Run: trueloop prompts FILE with more prompts"
         )
@@ -117,17 +127,24 @@ def responses(job: Job) -> Metrics:
         "seed": job.seed,
     }
     started = time.monotonic()
-    answers = generate_from(
-        section.endpoint or job.inputs["champion"],
-        [as_messages(row["messages"]) for row in asked],
-        n=section.responses,
-        batch_size=section.batch_size,
-        progress=job.progress,
-        max_new_tokens=section.max_new_tokens,
-        temperature=section.temperature,
-        top_p=section.top_p,
-        seed=job.seed,
-    )
+    asked: list[dict[str, Any]] = []
+    answers: list[list[Completion]] = []
+    for turn in filter(None, turns):
+        asked += turn
+        answers += generate_from(
+            section.endpoint or job.inputs["champion"],
+            [as_messages(row["messages"]) for row in turn],
+            n=section.responses,
+            batch_size=section.batch_size,
+            progress=job.progress,
+            max_new_tokens=section.max_new_tokens,
+            temperature=section.temperature,
+            top_p=section.top_p,
+            seed=job.seed,
+        )
+        differ = sum(len({normalised(one.text) for one in row}) > 1 for row in answers)
+        if section.responses == 1 or differ >= ENOUGH_DIFFER * section.prompts:
+            break
     rows, seen = [], set()
     for row, completions in zip(asked, answers, strict=True):
         for completion in completions:

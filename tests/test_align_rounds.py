@@ -86,6 +86,26 @@ def test_the_next_round_starts_from_the_verdict_and_waits_for_its_labels(workspa
     assert describe(workspace, ledger)["next"].startswith("trueloop annotate")
 
 
+@pytest.mark.parametrize("temperature", [0.01, 3.0])
+def test_more_prompts_are_asked_where_the_champion_has_only_one_answer_to_each(
+    workspace: Workspace, ledger: Ledger, temperature: float
+) -> None:
+    """A champion left no chance does not differ from itself: all prompts but the test prompts are asked, each once."""
+    loop = loop_of(workspace, ledger, f"generate.temperature={temperature}")
+    loop.advance("responses")
+    prompts, responses = ledger.latest("prompts", 2), ledger.latest("responses", 2)
+    assert prompts is not None and responses is not None
+    section, counts = loop.recipe.generate, prompts.metrics
+    validation = round(section.prompts * section.validation_share)
+    once = min(validation, counts["validation"]) + min(section.prompts - validation, counts["train"])
+    assert once < counts["train"] + counts["validation"]
+    assert responses.metrics["prompts"] == (once if temperature > 1 else counts["train"] + counts["validation"])
+    made = workspace.artifacts / responses.id / "responses.jsonl"
+    rows = [json.loads(line) for line in made.read_text(encoding="utf-8").splitlines()]
+    assert {row["split"] for row in rows} == {"train", "validation"}
+    assert len({row["prompt_id"] for row in rows}) == responses.metrics["prompts"]
+
+
 def test_labels_of_a_second_round_join_those_of_the_first(workspace: Workspace, ledger: Ledger) -> None:
     loop = loop_of(workspace, ledger)
     loop.advance()
