@@ -31,14 +31,17 @@ def opened(arguments: argparse.Namespace, *, write: bool = True) -> Iterator[tup
 
 def init(arguments: argparse.Namespace) -> int:
     """Make a workspace from a recipe."""
-    from align.recipe import find_recipe, load_recipe, write_recipe
+    from align.recipe import find_recipe, load_recipe, names_file, read_yaml, write_recipe
+    from annotate.campaign import set_by_recipe
 
     source = find_recipe(arguments.recipe)
     recipe = load_recipe(source, arguments.overrides)
-    text = write_recipe(recipe) if arguments.overrides else source.read_text(encoding="utf-8")
+    section = read_yaml(source).get("campaign") or {}
+    whole = bool(arguments.overrides) or names_file(section.get("guideline"))  # a file stays where it is
+    text = write_recipe(recipe) if whole else source.read_text(encoding="utf-8")
     workspace = Workspace.init(arguments.dir, text, database_url=arguments.database)
-    with Ledger(workspace):
-        pass
+    with Ledger(workspace) as ledger:
+        ledger.write(lambda session: set_by_recipe(session, recipe.campaign))
     if arguments.json:
         show_json({"workspace": str(workspace.path), "recipe": recipe.name})
     else:
@@ -187,10 +190,16 @@ def annotate(arguments: argparse.Namespace) -> int:
     asked = ("set_password", "new_token", "invite", "deactivate", "reactivate")
     if any(getattr(arguments, each) is not None for each in asked):
         return _manage_people(arguments)
+    from align.recipe import load_recipe
     from annotate.app import serve
+    from annotate.campaign import set_by_recipe
 
+    workspace = Workspace.resolve(arguments.workspace)
+    asked_now = load_recipe(workspace.recipe_path).campaign
+    with Ledger(workspace) as ledger:
+        ledger.write(lambda session: set_by_recipe(session, asked_now))
     serve(
-        Workspace.resolve(arguments.workspace),
+        workspace,
         host=arguments.host,
         port=arguments.port,
         root_path=arguments.root_path,

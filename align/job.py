@@ -16,6 +16,9 @@ from annotate.messages import digest
 from annotate.progress import Progress
 from annotate.workspace import Workspace
 
+LATER: tuple[str, ...] = ()
+"""Fields that came to a section after artifacts had been made under it."""
+
 Metrics = dict[str, Any]
 """What the ledger keeps of a stage: numbers, intervals as [low, high], words; None where nothing was measured."""
 
@@ -59,11 +62,28 @@ def derived_seed(seed: int, *parts: Any) -> int:
 
 
 def config_of(recipe: Recipe, sections: tuple[str, ...]) -> dict[str, Any]:
-    """The sections' resolved values; a world's file enters with its content, so that an edited world is another."""
-    fields = recipe.model_dump(mode="json", include=set(sections))
+    """The resolved values of sections, and of single fields such as "campaign.objective".
+
+    A world's file enters with its content, so that an edited world is another. A single field, like one of LATER,
+    enters only when it is not the default: what was made before there was such a field stands.
+    """
+    fields = recipe.model_dump(mode="json", include={name for name in sections if "." not in name})
+    for path in LATER:
+        section, _, name = path.partition(".")
+        if section in fields and _is_default(recipe, section, name):
+            del fields[section][name]
+    for path in sections:
+        section, _, name = path.partition(".")
+        if name and not _is_default(recipe, section, name):
+            fields[path] = getattr(getattr(recipe, section), name)
     if fields.get("world"):
         fields["world"] = {"name": Path(fields["world"]).stem, "content": _world_content(fields["world"])}
     return fields
+
+
+def _is_default(recipe: Recipe, section: str, name: str) -> bool:
+    model = getattr(recipe, section)
+    return bool(getattr(model, name) == type(model).model_fields[name].default)
 
 
 def _world_content(world: str) -> str:

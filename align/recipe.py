@@ -10,7 +10,7 @@ import inspect
 import textwrap
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -20,6 +20,7 @@ from align.algorithms.rloo import RlooSection
 from align.algorithms.sft import SftSection
 from align.evaluate import EvaluateSection
 from align.promote import GateSection
+from annotate.campaign import PRESETS, CampaignSection
 from annotate.errors import BadRecipe
 from annotate.pairs import PairsSection
 from annotate.prompts import PromptsSection
@@ -88,6 +89,7 @@ class Recipe(Section):
     generate: GenerateSection = GenerateSection()
     pairs: PairsSection = PairsSection()
     labels: LabelsSection = LabelsSection()
+    campaign: CampaignSection = CampaignSection()
     snapshot: SnapshotSection = SnapshotSection()
     reward: RewardSection = HeadSection()
     referee: RewardSection = HeadSection()
@@ -122,7 +124,7 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
 
     Raises BadRecipe naming the field, what is wrong with it, and the nearest valid one.
     """
-    return parse_recipe(read_yaml(path), overrides, where=str(path))
+    return parse_recipe(read_yaml(path), overrides, where=str(path), folder=path.parent)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -148,11 +150,19 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return fields
 
 
-def parse_recipe(fields: dict[str, Any], overrides: list[str] | None = None, *, where: str = "recipe") -> Recipe:
-    """Check the fields of a recipe. Raises BadRecipe as `load_recipe` does."""
+def parse_recipe(
+    fields: dict[str, Any], overrides: list[str] | None = None, *, where: str = "recipe", folder: Path = Path()
+) -> Recipe:
+    """Check the fields of a recipe. Raises BadRecipe as `load_recipe` does.
+
+    folder: where the guideline's file is looked for, before the working directory.
+    """
     fields = _deep_copy(fields)
+    if any(override.partition("=")[0].strip() == "campaign.preset" for override in overrides or []):
+        _empty_preset(fields)
     for override in overrides or []:
         _override(fields, override)
+    _read_guideline(fields, folder, where)
     try:
         return Recipe.model_validate(fields)
     except ValidationError as error:
@@ -226,9 +236,46 @@ def field_paths(model: type[BaseModel] = Recipe, prefix: str = "") -> list[str]:
     return sorted(set(paths))
 
 
+def names_file(guideline: Any) -> bool:
+    """Whether a guideline is the path of a file rather than its text."""
+    return isinstance(guideline, str) and guideline.endswith(".md") and "\n" not in guideline
+
+
+def _read_guideline(fields: dict[str, Any], folder: Path, where: str) -> None:
+    """Put the text of the guideline's file in place of its path."""
+    section = fields.get("campaign")
+    if not isinstance(section, dict) or not names_file(section.get("guideline")):
+        return
+    name = section["guideline"]
+    path = next((one for one in (folder / name, Path(name)) if one.is_file()), None)
+    try:
+        if path is None:
+            raise FileNotFoundError("there is no such file")
+        section["guideline"] = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadRecipe(
+            f"campaign.guideline: {name} cannot be read: {error}",
+            where=where,
+            next="Give the guideline's text, or the path of a Markdown file",
+        ) from error
+
+
+def _empty_preset(fields: dict[str, Any]) -> None:
+    """Take out what the preset had filled in, so that another one fills it anew; what differs from it stays."""
+    section = fields.get("campaign")
+    preset = section.get("preset", "none") if isinstance(section, dict) else None
+    if isinstance(section, dict) and preset in PRESETS:
+        filled = CampaignSection(preset=preset).model_dump(mode="json", include=set(PRESETS[preset]))
+        for name, value in filled.items():
+            if section.get(name) == value:
+                del section[name]
+
+
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
+    if get_origin(annotation) is tuple:  # a list of models is one field
+        return []
     return [model for argument in get_args(annotation) for model in _models_in(argument)]
 
 

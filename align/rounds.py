@@ -18,6 +18,7 @@ from typing import Any
 from align import stages
 from align.job import Job, Metrics, config_of, git_sha, is_needed
 from align.recipe import Recipe
+from annotate.campaign import set_by_recipe
 from annotate.errors import NotFound, TrueloopError, Waiting
 from annotate.ledger import Ledger
 from annotate.messages import digest
@@ -60,7 +61,15 @@ STAGES = (
         upstream=True,
         record=stages.add_responses,
     ),
-    Stage("pairs", stages.pairs, ("pairs",), ("responses",), upstream=True, record=stages.add_pairs),
+    # How people are asked changes no artifact, but what "better" means belongs to a pair.
+    Stage(
+        "pairs",
+        stages.pairs,
+        ("pairs", "campaign.objective"),
+        ("responses",),
+        upstream=True,
+        record=stages.add_pairs,
+    ),
     Stage("labels", stages.labels, ("labels",), ("pairs",)),
     Stage("snapshot", stages.snapshot, ("snapshot",), ("pairs",), record=stages.add_snapshot_labels),
     Stage("reward", stages.reward, ("reward",), ("snapshot", "sft")),
@@ -107,6 +116,7 @@ class Loop:
         """
         if until is not None and until not in {stage.name for stage in STAGES}:
             raise NotFound(f"there is no stage '{until}'", next=f"Stages: {', '.join(stage.name for stage in STAGES)}")
+        self.ledger.write(lambda session: set_by_recipe(session, self.recipe.campaign))
         result = Advanced(round=self.live_round())
         last = self._round_of(until)
         try:

@@ -206,7 +206,8 @@ def pairs(job: Job) -> Metrics:
     from annotate.pairs import choose_pairs
 
     rows = _responses_of(job.inputs["responses"])
-    chosen = choose_pairs(rows, job.recipe.pairs, round=job.round, seed=job.seed)
+    objective = job.recipe.campaign.objective
+    chosen = choose_pairs(rows, job.recipe.pairs, round=job.round, seed=job.seed, objective=objective)
     if not chosen:
         raise BadInput(
             "no two responses to any prompt differ enough to be compared",

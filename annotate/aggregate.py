@@ -60,12 +60,13 @@ class Comparison:
         return self.first.text == self.second.text
 
 
-def judged_pairs(session: Session, round: int | None = None) -> Iterator[JudgedPair]:
-    """Every pair with effective labels, ordered by id: of all rounds, or up to one."""
-    pages = groupby(current_labels(session, up_to=round, by_pair=True), key=lambda label: label.pair_id)
+def judged_pairs(session: Session, round: int | None = None, *, gold: bool = False) -> Iterator[JudgedPair]:
+    """Every pair with effective labels, ordered by id: of all rounds, or up to one; gold pairs only when asked for."""
+    labels = current_labels(session, up_to=round, by_pair=True, gold=gold)
+    pages = groupby(labels, key=lambda label: label.pair_id)
     page: dict[str, tuple[Label, ...]] = {}
-    for pair, labels in pages:
-        page[pair] = tuple(sorted(labels, key=lambda label: label.uuid))  # no clock decides the order
+    for pair, on_pair in pages:
+        page[pair] = tuple(sorted(on_pair, key=lambda label: label.uuid))  # no clock decides the order
         if len(page) == PAGE:
             yield from _with_texts(session, page)
             page = {}

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 
-from annotate import auth, errors, exports, queue
+from annotate import auth, desk, errors, exports, queue
 from annotate.auth import Person, Throttle
 from annotate.encodings import MEDIA, Format
 from annotate.guard import MAX_BODY_BYTES, cookie_name, refusal, session_secret, whoami
@@ -90,6 +90,7 @@ class RenewIn(Body):
 def router(ledger: Ledger, *, root_path: str = "") -> APIRouter:
     """All routes under /api, on this ledger; root_path: the prefix under which a proxy serves them."""
     routes = APIRouter(prefix="/api", max_body_size=MAX_BODY_BYTES)
+    desk.add_routes(routes, ledger)
     # One client may mistype a name five times; many clients together get no further with it than a hundred an hour.
     per_name, per_client = Throttle(limit=5, seconds=300), Throttle(limit=50, seconds=300)
     everywhere = Throttle(limit=100, seconds=3600)
@@ -146,11 +147,14 @@ def router(ledger: Ledger, *, root_path: str = "") -> APIRouter:
         return {"id": me.id, "name": me.name, "role": me.role}
 
     @routes.get("/tasks")
-    def tasks(me: Me, n: Annotated[int, Query(ge=1, le=queue.MOST_TASKS)] = 6) -> dict[str, list[queue.Task]]:
-        """Up to n pairs leased to me, those I hold already first; responses in the order to be shown."""
-        return {"tasks": queue.claim(ledger, me.id, n)}
+    def tasks(me: Me, n: Annotated[int, Query(ge=1, le=queue.MOST_TASKS)] = 6) -> queue.Offer:
+        """Up to n pairs leased to me, those I hold already first; responses in the order to be shown.
 
-    @routes.post("/labels")
+        When there is none, `reason` says why: most-per-day, most-per-annotator, qualification or none-open.
+        """
+        return queue.offer(ledger, me.id, n)
+
+    @routes.post("/labels", response_model_exclude_none=True)
     def label(me: Me, sent: LabelIn) -> queue.Stored:
         """Store a judgment; the same uuid again returns the stored result.
 
@@ -166,7 +170,7 @@ def router(ledger: Ledger, *, root_path: str = "") -> APIRouter:
         """Take my label or skip back inside the window; answers with its pair, which is leased to me again."""
         return {"uuid": uuid, "undone": True, "task": queue.undo(ledger, me.id, uuid)}
 
-    @routes.post("/slots/{slot}/skip")
+    @routes.post("/slots/{slot}/skip", response_model_exclude_none=True)
     def skip(me: Me, slot: Annotated[Slot, Path()], sent: SkipIn) -> queue.Stored:
         """Pass a pair on to someone else, with a reason."""
         return queue.skip(ledger, me.id, slot, sent.uuid, sent.reason)

@@ -22,7 +22,7 @@ from annotate.encodings import Format, Row, encoded, json_line
 from annotate.errors import BadInput
 from annotate.ledger import Ledger
 from annotate.prompts import all_prompts
-from annotate.tables import Label, Pair, PairResponse, Prompt, Response
+from annotate.tables import Gold, Label, Pair, PairResponse, Prompt, Response
 
 What = Literal["preferences", "preferences-implicit", "preferences-text", "kto", "sft", "votes", "labels", "prompts"]
 PAGE = 500
@@ -279,7 +279,10 @@ def _by_pair(session: Session) -> Iterator[list[_Judged]]:
 
 
 def _judged(session: Session, *, texts: bool) -> Iterator[_Judged]:
-    """Every effective judgment, by pair and uuid; as plain columns, which cost a quarter of what model objects do."""
+    """Every effective judgment, by pair and uuid; as plain columns, which cost a quarter of what model objects do.
+
+    With texts, for training on them, those on gold pairs are left out.
+    """
     later = aliased(Label)
     own = [getattr(Label, name) for name in _Label._fields[: _Label._fields.index("round")]]
     around: list[Any] = [Pair.round, Pair.objective, Pair.source, Pair.prompt_id]
@@ -293,6 +296,7 @@ def _judged(session: Session, *, texts: bool) -> Iterator[_Judged]:
             col(Label.retracted).is_(False),
             col(Label.skip_reason).is_(None),
             ~select(later.uuid).where(later.supersedes == Label.uuid).exists(),
+            *([~select(Gold.id).where(Gold.pair_id == Label.pair_id).exists()] if texts else []),
         )
         .order_by(col(Label.pair_id), col(Label.uuid))
         .execution_options(yield_per=PAGE)

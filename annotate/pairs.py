@@ -77,7 +77,7 @@ class CandidatePair:
 
 
 def choose_pairs(
-    rows: Iterable[Mapping[str, Any]], section: PairsSection, *, round: int, seed: int
+    rows: Iterable[Mapping[str, Any]], section: PairsSection, *, round: int, seed: int, objective: str = "helpful"
 ) -> list[CandidatePair]:
     """For every prompt `per_prompt` sets of k responses, uniformly among its distinct ones; fewer where there are few.
 
@@ -98,6 +98,7 @@ def choose_pairs(
                     prompt_id=prompt_id,
                     responses=responses,
                     round=round,
+                    objective=objective,
                     propensity=count / sets,
                     overlap=section.overlap,
                     source="round",

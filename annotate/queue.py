@@ -11,17 +11,22 @@ from collections.abc import Sequence
 from sqlalchemy import insert, text
 from sqlmodel import Session, SQLModel, select
 
-from annotate import slots
+from annotate import campaign, gold, slots
+from annotate.edits import add_edits
 from annotate.errors import BadInput, Conflict, NotAllowed, NotFound
-from annotate.judgment import Judgment, Skip, Stored, check_ranking
+from annotate.judgment import Judgment, Skip, Stored, check_asked, check_ranking
 from annotate.ledger import Ledger
+from annotate.offers import LEASE_SECONDS, MOST_TASKS, Offer, claim, offer
 from annotate.slots import Place, Shown, Task, add_pairs, ask_only
-from annotate.tables import Annotator, Label, Slot
+from annotate.tables import Annotator, Guideline, Label, Slot
 from annotate.tally import Counts, count_labels, current_labels, progress
 
 __all__ = [
+    "LEASE_SECONDS",
+    "MOST_TASKS",
     "Counts",
     "Judgment",
+    "Offer",
     "Shown",
     "Stored",
     "Task",
@@ -30,6 +35,7 @@ __all__ = [
     "claim",
     "count_labels",
     "current_labels",
+    "offer",
     "progress",
     "register",
     "renew",
@@ -39,10 +45,7 @@ __all__ = [
     "undo",
 ]
 
-LEASE_SECONDS = 900
 UNDO_SECONDS = 600
-MOST_TASKS = 50
-"""Most tasks one person may hold at once."""
 
 
 def register(session: Session, annotator_id: str, kind: str = "human", role: str = "annotator") -> Annotator:
@@ -55,45 +58,13 @@ def register(session: Session, annotator_id: str, kind: str = "human", role: str
     return known
 
 
-def claim(
-    ledger: Ledger, annotator_id: str, n: int = 1, *, lease_seconds: float = LEASE_SECONDS, now: float | None = None
-) -> list[Task]:
-    """Up to n tasks for this person: those they hold already, then those whose lease ran out, then open ones.
-
-    All come with a fresh lease. Newer rounds come first; inside a round the order is shuffled.
-    Raises NotFound for an unknown annotator, NotAllowed for one who may not label any more.
-    """
-    if not 1 <= n <= MOST_TASKS:
-        raise BadInput(f"one may hold 1 to {MOST_TASKS} tasks at once, not {n}")
-    at = time.time() if now is None else now
-    until = at + lease_seconds
-
-    def run(session: Session) -> list[Task]:
-        who = slots.person(session, annotator_id, at)
-        tasks = slots.lease(session, slots.held(session, who, n), annotator_id, now=at, until=until)
-        # Two slots of one pair may lie side by side: what was leased is looked at before the next ones are.
-        while len(tasks) < n:
-            found = slots.find_expired(session, who, at, n - len(tasks))
-            if not found:
-                break
-            tasks += slots.lease(session, found, annotator_id, now=at, until=until)
-        while len(tasks) < n:
-            found = slots.find_open(session, who, n - len(tasks))
-            if not found:
-                break
-            tasks += slots.lease(session, found, annotator_id, now=at, until=until)
-        return tasks
-
-    # A lease lost in a power loss is only a lease: the judgment given under it is still taken.
-    return ledger.write(run, durable=False)
-
-
 def submit(ledger: Ledger, annotator_id: str, judgment: Judgment, *, now: float | None = None) -> Stored:
     """Store a judgment for good and close its slot; the same one sent again gets the same answer.
 
     A lease that ran out is good as long as nobody else took the slot. Raises BadInput when the ranking does not name
-    each response once, NotFound for an unknown slot or annotator, Conflict when the slot is somebody else's or was
-    judged, or the uuid stands for something else, NotAllowed when the uuid is somebody else's.
+    each response once or it says what the campaign does not ask, NotFound for an unknown slot or annotator, Conflict
+    when the slot is somebody else's or was judged, or the uuid stands for something else, NotAllowed when the uuid is
+    somebody else's.
     """
     at = time.time() if now is None else now
 
@@ -103,11 +74,11 @@ def submit(ledger: Ledger, annotator_id: str, judgment: Judgment, *, now: float 
         label = _label(annotator_id, judgment, place, at)
         known = _known(session, judgment.uuid)
         if known is not None:
-            return _again(known, label)
+            return _again(session, place, known, label)
         _check_holds(session, place, annotator_id)
-        check_ranking(judgment, place.responses)
+        _check_says(session, place, judgment, label, begun=place.claimed_at)
         slots.close(session, place, annotator_id, label.order_shown)
-        return _store(session, label)
+        return _store(session, label, place)
 
     return ledger.write(run)
 
@@ -129,10 +100,12 @@ def revise(ledger: Ledger, annotator_id: str, old: str, judgment: Judgment, *, n
         label = _label(annotator_id, judgment, place, at, order=before.order_shown, supersedes=old)
         known = _known(session, judgment.uuid)
         if known is not None:
-            return _again(known, label)
+            return _again(session, place, known, label)
         _check_counts(session, before)
-        check_ranking(judgment, place.responses)
-        return _store(session, label)
+        if gold.feedback(session, place, before):
+            raise Conflict("a practice item is judged once", where=f"label {old}", next="Claim the next task")
+        _check_says(session, place, judgment, label)
+        return _store(session, label, place)
 
     return ledger.write(run)
 
@@ -164,9 +137,12 @@ def undo(
                 raise Conflict(f"it is older than {minutes} minutes", where=f"label {uuid}", next="Revise it instead")
             if place.state != "open" and place.annotator_id != annotator_id:
                 raise Conflict("somebody else has this task by now", where=f"label {uuid}")
-            _store(session, _retraction(label, retraction, at))
+            if gold.feedback(session, place, label):
+                raise Conflict("a practice item is judged once", where=f"label {uuid}", next="Claim the next task")
+            _store(session, _retraction(label, retraction, at), place)
             slots.reopen(session, place, annotator_id, label.order_shown, now=at)
-        return slots.lease(session, [label.slot_id], annotator_id, now=at, until=at + lease_seconds)[0]
+        asked = campaign.in_force(session)
+        return slots.lease(session, [label.slot_id], annotator_id, asked, now=at, until=at + lease_seconds)[0]
 
     return ledger.write(run)
 
@@ -188,10 +164,11 @@ def skip(ledger: Ledger, annotator_id: str, slot: int, uuid: str, reason: str, *
         label = _label(annotator_id, asked, place, at)
         known = _known(session, asked.uuid)
         if known is not None:
-            return _again(known, label)
+            return _again(session, place, known, label)
         _check_holds(session, place, annotator_id)
         slots.give_back(session, place)
-        return _store(session, label)
+        label.guideline_id = campaign.in_force(session).guideline
+        return _store(session, label, place)
 
     return ledger.write(run)
 
@@ -233,6 +210,31 @@ def _check_holds(session: Session, place: Place, annotator_id: str) -> None:
     label = select(Label.uuid).where(Label.pair_id == place.pair_id, Label.annotator_id == annotator_id)
     if session.exec(slot).first() is not None or session.exec(label).first() is not None:
         raise Conflict("you had this pair already", where=where, next="Claim another")
+
+
+def _check_says(
+    session: Session, place: Place, judgment: Judgment, label: Label, *, begun: float | None = None
+) -> None:
+    """Raise BadInput unless the judgment fits the pair and what is asked, now or when it was begun.
+
+    Also sets the guideline: the one that was seen, else the one in force.
+    """
+    check_ranking(judgment, place.responses)
+    asked = campaign.in_force(session)
+    label.guideline_id = judgment.guideline or asked.guideline
+    if judgment.guideline and session.get(Guideline, judgment.guideline) is None:
+        raise BadInput("there is no such guideline", where="guideline", next="Send the task's guideline")
+    try:
+        check_asked(judgment, place.responses, asked.settings)
+    except BadInput as refused:
+        # Nobody's work is lost because a lead changed the questions while it was on the screen, or in an outbox.
+        before = asked if begun is None else campaign.in_force_at(session, begun)
+        if before.id == asked.id:
+            raise
+        try:
+            check_asked(judgment, place.responses, before.settings)
+        except BadInput:
+            raise refused from None
 
 
 def _known(session: Session, uuid: str) -> Label | None:
@@ -277,7 +279,9 @@ def _label(
         ranking=[sorted(tied) for tied in judged.ranking] if judged else [],
         strength=judged.strength if judged else None,
         both_bad=judged.both_bad if judged else False,
-        criteria=dict(judged.criteria) if judged else {},
+        criteria={name: dict(said) if isinstance(said, dict) else said for name, said in judged.criteria.items()}
+        if judged
+        else {},
         rationale=judged.rationale if judged else "",
         edited=dict(judged.edited) if judged else {},
         flags=list(judged.flags) if judged else [],
@@ -305,13 +309,13 @@ _CONTENT = (
 )
 
 
-def _again(known: Label, sent: Label) -> Stored:
+def _again(session: Session, place: Place, known: Label, sent: Label) -> Stored:
     """The answer to a uuid that is stored already: the stored result when it says the same."""
     if known.annotator_id != sent.annotator_id:
         raise NotAllowed("this uuid is somebody else's", where=known.uuid, next="Make a new uuid for each label")
     if any(getattr(known, name) != getattr(sent, name) for name in _CONTENT):
         raise Conflict("this uuid stands for another judgment", where=known.uuid, next="Make a new uuid for each label")
-    return _stored(known)
+    return _stored(session, place, known)
 
 
 def _retraction(label: Label, uuid: str, at: float) -> Label:
@@ -334,18 +338,19 @@ def _retraction(label: Label, uuid: str, at: float) -> Label:
     )
 
 
-def _store(session: Session, label: Label) -> Stored:
-    """Insert the row, under the guideline in force."""
+def _store(session: Session, label: Label, place: Place) -> Stored:
+    """Insert the row, and its edited texts as responses of their own."""
     connection = session.connection()
-    label.guideline_id = connection.execute(_GUIDELINE).scalar()
+    if label.edited:
+        add_edits(session, place, label)
     connection.execute(_INSERT, label.model_dump())
-    return _stored(label)
+    return _stored(session, place, label)
 
 
 _IS_KNOWN = text("SELECT 1 FROM label WHERE uuid = :uuid")
-_GUIDELINE = text("SELECT id FROM guideline ORDER BY version DESC LIMIT 1")
 _INSERT = insert(SQLModel.metadata.tables["label"])
 
 
-def _stored(label: Label) -> Stored:
-    return Stored(uuid=label.uuid, undo_until=label.created_at + UNDO_SECONDS)
+def _stored(session: Session, place: Place, label: Label) -> Stored:
+    feedback = gold.feedback(session, place, label)
+    return Stored(uuid=label.uuid, undo_until=label.created_at + UNDO_SECONDS, feedback=feedback)

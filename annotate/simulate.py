@@ -15,6 +15,7 @@ import numpy as np
 from sqlmodel import Session, col, func, select
 
 from annotate import queue
+from annotate.campaign import CampaignSection, in_force
 from annotate.errors import BadInput, NotAllowed
 from annotate.ledger import Ledger
 from annotate.messages import as_messages, last_text, words
@@ -102,6 +103,7 @@ def run(ledger: Ledger, world: World, *, seed: int, limit: int | None = None, pr
     panel = calibrate(world, roster(seed), seed)
     turns = ledger.write(lambda session: _registered(session, panel.annotators))
     with ledger.read() as session:
+        asked = in_force(session).settings
         left = session.exec(select(func.count()).select_from(Slot).where(col(Slot.state).in_(("open", "leased")))).one()
     total = left if limit is None else min(left, limit)
     seen: set[int] = set()
@@ -113,7 +115,7 @@ def run(ledger: Ledger, world: World, *, seed: int, limit: int | None = None, pr
             del turns[annotator]
             continue
         seen.add(task.slot)
-        queue.submit(ledger, annotator.name, _judgment(panel, annotator, task, seed))
+        queue.submit(ledger, annotator.name, _judgment(panel, annotator, task, seed, asked))
         turns[annotator] += 1
         given += 1
         progress("simulated labels", given, max(total, given))
@@ -229,17 +231,22 @@ def _next_task(ledger: Ledger, name: str) -> queue.Task | None:
     return tasks[0] if tasks else None
 
 
-def _judgment(panel: Panel, annotator: Annotator, task: queue.Task, seed: int) -> queue.Judgment:
+def _judgment(
+    panel: Panel, annotator: Annotator, task: queue.Task, seed: int, asked: CampaignSection
+) -> queue.Judgment:
     shown = sorted(task.responses, key=lambda response: response.id)
     order = [shown.index(response) for response in task.responses]
     texts = [response.text for response in shown]
     ranking = panel.rank(annotator, last_text(as_messages(task.prompt)), texts, order, task.pair)
+    if not asked.ties:  # what looks the same to them goes by the order shown
+        ranking = [[i] for tied in ranking for i in sorted(tied, key=order.index)]
     read = sum(len(words(text)) for text in texts)
     reading = stream(annotator, f"time of {task.pair}").lognormal(0, 0.4)
     return queue.Judgment(
         uuid=str(uuid.uuid5(uuid.NAMESPACE_OID, f"trueloop/{seed}/{annotator.name}/{task.pair}")),
         slot=task.slot,
         ranking=tuple(tuple(shown[i].id for i in place) for place in ranking),
+        rationale="simulated" if asked.rationale == "demanded" else "",
         active_ms=int(annotator.pace * reading * (1500 + 250 * read)),
         source=SOURCE,
     )

@@ -9,7 +9,18 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Column, Index, text
 from sqlmodel import Field, SQLModel
 
-APPEND_ONLY = ("label", "review", "artifact", "artifact_parent", "snapshot_label", "promotion", "audit")
+APPEND_ONLY = (
+    "label",
+    "review",
+    "artifact",
+    "artifact_parent",
+    "snapshot_label",
+    "promotion",
+    "audit",
+    "guideline",
+    "campaign",
+    "gold",
+)
 """Tables whose rows triggers protect from UPDATE and DELETE: a changed mind is a new row that supersedes."""
 
 
@@ -24,7 +35,7 @@ class Prompt(SQLModel, table=True):
     messages: list[dict[str, Any]] = json_column()
     text: str
     source: str = ""
-    family: str = ""
+    family: str = Field(default="", index=True)
     group: str = Field(index=True)
     split: str = Field(index=True)
     created_at: float
@@ -228,6 +239,40 @@ class Guideline(SQLModel, table=True):
     version: int
     text: str
     created_at: float
+
+
+class Campaign(SQLModel, table=True):
+    """What people are asked and under which rules, from its time on; the highest version counts. Append-only."""
+
+    id: str = Field(primary_key=True)
+    version: int = Field(unique=True)
+    settings: dict[str, Any] = json_column()
+    guideline_id: str | None = Field(default=None, foreign_key="guideline.id")
+    author: str
+    created_at: float
+
+
+class Gold(SQLModel, table=True):
+    """A pair whose answer is known: `use` is practice, control, or off; a pair's newest row counts. Append-only."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    pair_id: str = Field(foreign_key="pair.id", index=True)
+    ranking: list[list[str]] = json_column()
+    explanation: str = ""
+    use: str
+    author: str = ""
+    created_at: float
+
+
+class Profile(SQLModel, table=True):
+    """What an annotator says about themselves, the topics they do not want, and the settings of their page."""
+
+    annotator_id: str = Field(foreign_key="annotator.id", primary_key=True)
+    languages: list[str] = json_column()
+    expertise: list[str] = json_column()
+    opted_out: list[str] = json_column()
+    settings: dict[str, Any] = json_column()
+    updated_at: float
 
 
 class Artifact(SQLModel, table=True):

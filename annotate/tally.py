@@ -10,7 +10,7 @@ from sqlalchemy import func
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
-from annotate.tables import Label, Pair, RoundSize, Tally
+from annotate.tables import Gold, Label, Pair, RoundSize, Tally
 
 
 class Counts(BaseModel):
@@ -61,10 +61,12 @@ def current_labels(
     annotator_id: str | None = None,
     up_to: int | None = None,
     by_pair: bool = False,
+    gold: bool = False,
 ) -> Iterator[Label]:
     """The labels that count: not superseded, not retracted, no skips; of a round, pair or person, or up to a round.
 
-    Oldest first; by_pair: pair after pair by id, the oldest first in each.
+    gold: whether those on gold pairs are among them. Oldest first; by_pair: pair after pair by id, the oldest first in
+    each.
     """
     later = aliased(Label)
     query = (
@@ -76,6 +78,8 @@ def current_labels(
         )
         .order_by(*([col(Label.pair_id)] if by_pair else []), col(Label.created_at), col(Label.uuid))
     )
+    if not gold:
+        query = query.where(~select(Gold.id).where(Gold.pair_id == Label.pair_id).exists())
     if up_to is not None:
         query = query.join(Pair, col(Pair.id) == col(Label.pair_id)).where(Pair.round <= up_to)
     if round is not None:

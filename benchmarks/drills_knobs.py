@@ -25,12 +25,18 @@ from align.job import Job
 from align.promote import decide
 from align.recipe import Recipe
 from align.rounds import STAGES, Loop
-from annotate.errors import Waiting
+from annotate import queue
+from annotate.campaign import set_campaign
+from annotate.errors import BadInput, Waiting
+from annotate.gold import add_gold
 from annotate.ledger import Ledger
 from annotate.messages import as_messages, digest
+from annotate.pairs import CandidatePair
 from annotate.preference import read_preferences, write_preferences
 from annotate.progress import silent
 from annotate.prompts import import_prompts
+from annotate.rules import asked_of
+from annotate.tables import Prompt, Response
 from benchmarks.knobs import EVALUATED, KNOBS, Knob
 from benchmarks.micro import make_workspace, micro_recipe, run_round
 
@@ -197,7 +203,11 @@ def _rows(name: str, *keys: str) -> Callable[[Job], Any]:
 def _queued(job: Job) -> Any:
     """The slots that the pairs open."""
     rows = stages.read_rows_of(job.out / "pairs.jsonl")
-    return [(row["prompt_id"], row["responses"], replica) for row in rows for replica in range(row["overlap"])]
+    return [
+        (row["prompt_id"], row["responses"], row["objective"], replica)
+        for row in rows
+        for replica in range(row["overlap"])
+    ]
 
 
 def _weights(job: Job) -> Any:
@@ -315,6 +325,55 @@ def _report(bench: _Bench, _: str, recipe: Recipe) -> Any:
         bench.workspace.recipe_path.write_text(kept, encoding="utf-8")
 
 
+def _asked(bench: _Bench, _: str, recipe: Recipe) -> Any:
+    """What an annotator is told and given under a recipe, and which of several judgments are taken."""
+    database = Path(tempfile.mkdtemp(dir=bench.folder)) / "labels.db"
+    with Ledger.open(f"sqlite:///{database}") as ledger:
+        ledger.write(lambda session: _fill_queue(session, recipe))
+        seen: list[Any] = []
+        for number, says in enumerate(_SAYINGS):
+            with ledger.read() as session:
+                seen.append(asked_of(session, "ann", now=0.0))
+            offer = queue.offer(ledger, "ann", now=0.0)
+            seen.append((offer.reason, [(task.pair, task.practice) for task in offer.tasks]))
+            for task in offer.tasks:
+                ids = sorted((response.id for response in task.responses), reverse=True)
+                ranking = [ids] if says.get("tie") else [[one] for one in ids]
+                fields = {name: value for name, value in says.items() if name != "tie"}
+                sent = {"uuid": f"judgment-{number}", "slot": task.slot, "ranking": ranking, **fields}
+                try:
+                    seen.append(queue.submit(ledger, "ann", queue.Judgment.model_validate(sent), now=0.0).model_dump())
+                except BadInput as refused:
+                    seen.append(refused.where)
+    return seen
+
+
+_SAYINGS: tuple[dict[str, Any], ...] = (
+    {},
+    {"strength": 3},
+    {"tie": True},
+    {"rationale": "So."},
+    {"both_bad": True},
+    {"criteria": {"helpful": "very"}},
+)
+
+
+def _fill_queue(session: Any, recipe: Recipe) -> None:
+    """A queue of twelve pairs, two practice and two control items, under the recipe's campaign."""
+    queue.register(session, "ann")
+    for number in range(16):
+        prompt, ids = f"prompt-{number:02d}", [f"response-{number:02d}-{place}" for place in "ab"]
+        session.add(Prompt(id=prompt, messages=[], text="", group=prompt, split="train", created_at=0))
+        session.flush()
+        session.add_all(Response(id=one, prompt_id=prompt, text=one, sampling={}, created_at=0) for one in ids)
+        session.flush()
+        if number < 12:
+            queue.add_pairs(session, [CandidatePair(prompt, tuple(ids), round=1)])
+        else:
+            add_gold(session, prompt, [[one] for one in ids], "So.", "practice" if number < 14 else "control", now=0.0)
+    set_campaign(session, recipe.campaign, "lead", now=-1.0)
+
+
 _WAYS: dict[str, Callable[[_Bench, str, Recipe], Any]] = {
     "checkpoints": _checkpoints,
     "forwards": _forwards,
@@ -323,6 +382,7 @@ _WAYS: dict[str, Callable[[_Bench, str, Recipe], Any]] = {
     "brief": _brief,
     "import": _import,
     "report": _report,
+    "asked": _asked,
 }
 
 

@@ -6,7 +6,7 @@ drills_knobs.py's business.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -41,7 +41,8 @@ class Knob:
 
 _KINDS = ("head", "finetune", "rloo", "dpo")
 _STAGE_OF = {"generate": "responses", "evaluate": "evaluation", "gate": "promotion", "world": "demonstrations"} | {
-    "seed": "demonstrations"
+    "seed": "demonstrations",
+    "campaign": "pairs",
 }
 
 
@@ -109,6 +110,28 @@ KNOBS: tuple[Knob, ...] = (
     Knob("pairs.k", 3),
     Knob("pairs.near", 0.05),
     Knob("labels.per_round", 76, {"labels": {"per_round": 75}}, "waiting", "labelling makes no artifact"),
+    *(
+        Knob(f"campaign.{name}", to, seen="asked", why="it changes what people are asked, and no artifact")
+        for name, to in {
+            "preset": "hh",
+            "grades": 1,
+            "ties": False,
+            "both_bad": False,
+            "criteria": ({"name": "helpful"},),
+            "acceptable": True,
+            "safety_bins": True,
+            "edit": False,
+            "rationale": "demanded",
+            "guideline": "Be fair.",
+            "most_per_annotator": 1,
+            "most_per_day": 2,
+            "break_after_minutes": 5,
+            "gold_share": 0.99,
+            "qualification": 1,
+        }.items()
+    ),
+    Knob("campaign.objective", "safe"),
+    Knob("campaign.pass_share", 0.0, {"campaign": {"qualification": 1}}, "asked", "it changes who may go on"),
     Knob("snapshot.min_votes", 2),
     Knob("snapshot.ties", "drop"),
     Knob("snapshot.smoothing", 1.0),
@@ -180,4 +203,6 @@ def models_in(annotation: Any) -> list[type[BaseModel]]:
     """The sections that a field may hold."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
+    if get_origin(annotation) is tuple:  # a list of models is one field
+        return []
     return [model for argument in get_args(annotation) for model in models_in(argument)]

@@ -102,3 +102,34 @@ def test_field_paths_cover_all_kinds_of_a_section() -> None:
     assert "policy.beta" in paths
     assert "labels.per_round" in paths
     assert len(paths) == len(set(paths))
+
+
+def test_a_preset_of_the_campaign_fills_what_a_shipped_recipe_leaves_open() -> None:
+    asked = load_recipe(find_recipe("own-model"), ["campaign.preset=safety", "campaign.grades=1"]).campaign
+    assert (asked.objective, asked.safety_bins, asked.grades) == ("safe", True, 1)
+
+
+def test_another_preset_takes_the_place_of_one_that_was_written_out(tmp_path) -> None:
+    path = tmp_path / "loop.yaml"
+    path.write_text(write_recipe(parse_recipe({}, ["campaign.preset=hh", "campaign.grades=1"])), encoding="utf-8")
+    asked = load_recipe(path, ["campaign.preset=instructgpt-ranking", "campaign.rationale=off"]).campaign
+    assert (asked.ties, asked.grades, asked.rationale, asked.criteria[0].name) == (True, 1, "off", "overall")
+
+
+def test_a_guidelines_file_is_read_with_the_recipe(tmp_path) -> None:
+    (tmp_path / "rules.md").write_text("# Be kind\n", encoding="utf-8")
+    (tmp_path / "loop.yaml").write_text("campaign: {guideline: rules.md}\n", encoding="utf-8")
+    recipe = load_recipe(tmp_path / "loop.yaml")
+    assert recipe.campaign.guideline == "# Be kind\n"
+    assert parse_recipe({"campaign": {"guideline": "Read\nrules.md"}}).campaign.guideline == "Read\nrules.md"
+    with pytest.raises(BadRecipe, match=r"campaign.guideline: none.md cannot be read"):
+        load_recipe(tmp_path / "loop.yaml", ["campaign.guideline=none.md"])
+    (tmp_path / "copy.yaml").write_text(write_recipe(recipe), encoding="utf-8")
+    assert load_recipe(tmp_path / "copy.yaml") == recipe
+
+
+def test_a_criterion_that_does_not_fit_is_named() -> None:
+    with pytest.raises(BadRecipe, match=r"campaign.criteria.0.most: .*10"):
+        parse_recipe({"campaign": {"criteria": [{"name": "tone", "most": 11}]}})
+    with pytest.raises(BadRecipe, match=r"campaign: .*a name of its own"):
+        parse_recipe({"campaign": {"criteria": [{"name": "safety"}]}})

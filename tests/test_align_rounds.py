@@ -9,18 +9,21 @@ from types import SimpleNamespace
 
 import pytest
 from safetensors import SafetensorError
+from sqlmodel import select
 
 from align.job import Job
 from align.promotions import promote_by_hand, roll_back
 from align.recipe import load_recipe, write_recipe
 from align.rounds import STAGES, Loop, content_hash
 from align.status import describe, lineage_of
+from annotate.campaign import in_force
 from annotate.errors import Locked, NotFound, TrueloopError
 from annotate.ledger import Ledger
 from annotate.simulate import run as simulate
+from annotate.tables import Pair
 from annotate.workspace import Workspace
 from annotate.worlds import load_world
-from benchmarks.micro import make_workspace, micro_recipe, run_round
+from benchmarks.micro import WORLD, make_workspace, micro_recipe, run_round
 
 LABELS = 36
 RECIPE = micro_recipe([f"labels.per_round={LABELS}"])
@@ -67,12 +70,35 @@ def test_advancing_twice_does_nothing(workspace: Workspace, ledger: Ledger) -> N
         ("gate.win_rate=0.9", ["promotion"]),
         ("name=other", []),
         ("generate.temperature=0.7", []),
+        ("campaign.preset=safety", []),
     ],
 )
 def test_changing_a_section_reruns_only_what_depends_on_it(
     workspace: Workspace, ledger: Ledger, override: str, rerun: list[str]
 ) -> None:
     assert loop_of(workspace, ledger, override).advance("promotion").done == rerun
+
+
+def test_how_people_are_asked_changes_no_fingerprint_but_the_objective_is_the_pairs_own(
+    workspace: Workspace, ledger: Ledger
+) -> None:
+    def pairs(*overrides: str) -> str | None:
+        return loop_of(workspace, ledger, *overrides).standing("pairs", 2)
+
+    assert pairs() == pairs("campaign.preset=helpsteer3") == pairs("campaign.grades=0", "campaign.guideline=Kind")
+    assert pairs("campaign.objective=safe") == pairs("campaign.preset=safety") != pairs()
+
+
+def test_an_objective_goes_into_new_pairs_and_the_campaign_into_the_ledger(
+    workspace: Workspace, ledger: Ledger
+) -> None:
+    result = loop_of(workspace, ledger, "campaign.preset=safety").advance("pairs")
+    assert result.round == 2
+    with ledger.read() as session:
+        objectives = set(session.exec(select(Pair.round, Pair.objective)).all())
+        assert in_force(session).settings.preset == "safety"
+    assert objectives == {(1, "helpful"), (2, "safe")}
+    simulate(ledger, load_world(str(WORLD)), seed=0, limit=3)
 
 
 def test_the_next_round_starts_from_the_verdict_and_waits_for_its_labels(workspace: Workspace, ledger: Ledger) -> None:

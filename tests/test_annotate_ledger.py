@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -21,7 +22,9 @@ from sqlmodel import Session, SQLModel, select
 
 from annotate import migrations, queue, writer
 from annotate.audit import FIRST, head
+from annotate.campaign import CampaignSection, set_campaign
 from annotate.errors import BadInput, NotStored, WorkspaceError
+from annotate.gold import add_gold
 from annotate.ledger import Ledger, audit, verify_audit
 from annotate.tables import APPEND_ONLY, Artifact, Audit, Guideline, Promotion, Response, SnapshotLabel
 from benchmarks import drills
@@ -73,6 +76,22 @@ def test_every_migration_is_listed_in_order() -> None:
     scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
     assert tuple(reversed([script.revision for script in scripts.walk_revisions()])) == migrations.REVISIONS
     assert scripts.get_heads() == [migrations.REVISIONS[-1]]
+
+
+def test_a_database_of_the_first_schema_keeps_its_labels(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as old:
+        old.setattr(migrations, "REVISIONS", ("0001",))
+        config = "alembic.command.upgrade"
+        upgrade = command.upgrade
+        old.setattr(config, lambda config, _: upgrade(config, "0001"))
+        with Ledger.open(database_url) as ledger:
+            sql(ledger, "INSERT INTO guideline (id, version, text, created_at) VALUES ('g1', 1, 'Be kind.', 0)")
+            with ledger.read() as session:
+                assert not inspect(session.connection()).has_table("campaign")
+    with Ledger.open(database_url) as ledger:
+        assert guidelines(ledger) == ["g1"]
+        fill_append_only(ledger)
+        assert ledger.check() == []
 
 
 def test_a_database_of_a_newer_schema_is_refused_and_left_alone(database_url: str) -> None:
@@ -186,6 +205,8 @@ def fill_append_only(ledger: Ledger) -> None:
         session.add(SnapshotLabel(artifact_id="two", label_uuid="a-label-1"))
         session.add(promotion("one", 1))
         audit(session, "ann", "looked", "two", {})
+        set_campaign(session, CampaignSection(guideline="Be kind."), "lead")
+        add_gold(session, "prompt-1-0", [["prompt-1-0-0"], ["prompt-1-0-1"]], "It answers.", "practice")
         session.connection().execute(
             text("INSERT INTO review (verdict, reason, reviewer_id, created_at) VALUES ('ok', '', 'bob', 0)")
         )
