@@ -109,6 +109,8 @@ class CampaignSection(BaseModel):
         preset = PRESETS.get(fields.get("preset", "none")) if isinstance(fields, dict) else None
         if preset is None:
             return fields
+        if fields.get("rationale") is False:  # what YAML makes of a bare off
+            fields = {**fields, "rationale": "off"}
         return {**fields, **{name: value for name, value in preset.items() if fields.get(name) is None}}
 
     @model_validator(mode="after")
