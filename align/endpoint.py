@@ -47,6 +47,8 @@ def complete(
     retry, doubled at each. Raises BadInput when the server refuses or stays unreachable.
     """
     parts = urlsplit(url)
+    if parts.scheme not in ("http", "https"):
+        raise BadInput("a server is reached by http or https", where=url, next=_NEXT)
     base = urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
     named = parse_qs(parts.query).get("model")
     model = named[0] if named else _first_model(base, pause)
@@ -80,6 +82,14 @@ def complete(
     return answers
 
 
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """The server that the recipe names is asked, and no other to which it points: the key and the prompts are its."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_NoRedirects)
 _NEXT = "Check generate.endpoint in the recipe and that the server runs"
 
 
@@ -111,7 +121,7 @@ def _request(url: str, body: dict[str, Any] | None, pause: float) -> dict[str, A
             time.sleep(pause * 2 ** (attempt - 1))
         try:
             request = urllib.request.Request(url, data=data, headers=headers)
-            with urllib.request.urlopen(request, timeout=TIMEOUT) as reply:
+            with _OPENER.open(request, timeout=TIMEOUT) as reply:
                 found = json.loads(reply.read())
             if isinstance(found, dict):
                 return found

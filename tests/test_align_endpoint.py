@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from align.endpoint import KEY, complete
 from align.generate import generate_from
 from annotate.errors import BadInput
 from annotate.messages import as_messages
@@ -116,3 +117,36 @@ def test_an_unreachable_server_is_named() -> None:
 
     with pytest.raises(BadInput, match=r"127\.0\.0\.1:9"):
         complete("http://127.0.0.1:9/v1?model=x", PROMPTS, n=1, max_new_tokens=8, pause=0.0)
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://127.0.0.1/v1", "/etc/passwd", "data:application/json,{}"])
+def test_a_server_is_reached_by_http_alone(url: str) -> None:
+    with pytest.raises(BadInput, match="http or https"):
+        complete(url, PROMPTS, n=1, max_new_tokens=4)
+
+
+def test_a_server_that_points_elsewhere_is_not_followed_and_the_key_stays(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KEY, "secret")
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(302)
+            self.send_header("Location", f"http://127.0.0.1:{server.server_port}/v1/models")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    other = ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere)
+    thread = threading.Thread(target=other.serve_forever)
+    thread.start()
+    try:
+        with pytest.raises(BadInput, match="HTTP 302"):
+            complete(f"http://127.0.0.1:{other.server_port}/v1", PROMPTS, n=1, max_new_tokens=4, pause=0)
+    finally:
+        other.shutdown()
+        thread.join()
+        other.server_close()

@@ -107,6 +107,16 @@ def test_a_one_time_link_signs_in_once(client: TestClient, ledger: Ledger) -> No
     assert again.status_code == 401 and "set-cookie" not in again.headers
 
 
+def test_signing_in_again_ends_the_session_before(client: TestClient, ledger: Ledger) -> None:
+    token = auth.new_token(ledger, "ann")
+    client.post("/api/login", json={"token": token})
+    before = client.cookies[guard.COOKIE]
+    client.post("/api/login", json={"token": token})
+    assert client.cookies[guard.COOKIE] != before
+    client.cookies.clear()
+    assert client.get("/api/me", headers={"cookie": f"{guard.COOKIE}={before}"}).status_code == 401
+
+
 def test_wrong_passwords_are_slowed_down(client: TestClient, ledger: Ledger) -> None:
     auth.new_token(ledger, "ann")
     auth.set_password(ledger, "ann", "correct horse")
