@@ -16,7 +16,7 @@ from annotate.messages import digest
 from annotate.progress import Progress
 from annotate.workspace import Workspace
 
-LATER: tuple[str, ...] = ()
+LATER: tuple[str, ...] = ("snapshot.objective",)
 """Fields that came to a section after artifacts had been made under it."""
 
 Metrics = dict[str, Any]

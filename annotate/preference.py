@@ -17,11 +17,23 @@ from annotate.messages import Message, to_dicts
 Split = Literal["train", "validation", "test"]
 
 
+class Rating(BaseModel):
+    """The mean of what people answered to one question about a response, and how many did."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    mean: float
+    votes: int
+
+
 class Preference(BaseModel):
     """One pair with a judgment: `chosen` is the better side; a tie has soft_target 0.5 and an arbitrary order.
 
     soft_target: probability that chosen is better, 0.5 to 1. weight: share in the loss, mean 1 over a snapshot.
     strength: 0 to 3 as the annotators graded it, None when they did not. labels: uuids of the labels behind it.
+    ratings, acceptable (share of yes) and safety (safe, borderline or unsafe) of each side: empty or None when they
+    were not asked.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,6 +57,12 @@ class Preference(BaseModel):
     rejected_id: str = ""
     chosen_model: str = ""
     rejected_model: str = ""
+    chosen_ratings: tuple[Rating, ...] = ()
+    rejected_ratings: tuple[Rating, ...] = ()
+    chosen_acceptable: float | None = Field(default=None, ge=0, le=1)
+    rejected_acceptable: float | None = Field(default=None, ge=0, le=1)
+    chosen_safety: str | None = None
+    rejected_safety: str | None = None
     chosen_shown_left: float | None = Field(default=None, ge=0, le=1)
     propensity: float | None = None
     annotators: tuple[str, ...] = ()
@@ -68,6 +86,12 @@ class Preference(BaseModel):
                 "rejected_id": self.chosen_id,
                 "chosen_model": self.rejected_model,
                 "rejected_model": self.chosen_model,
+                "chosen_ratings": self.rejected_ratings,
+                "rejected_ratings": self.chosen_ratings,
+                "chosen_acceptable": self.rejected_acceptable,
+                "rejected_acceptable": self.chosen_acceptable,
+                "chosen_safety": self.rejected_safety,
+                "rejected_safety": self.chosen_safety,
                 "chosen_shown_left": None if self.chosen_shown_left is None else 1 - self.chosen_shown_left,
             }
         )

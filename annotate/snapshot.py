@@ -22,7 +22,7 @@ from annotate.ledger import Ledger
 from annotate.preference import Preference, Split
 from annotate.quality import Agreement, agreement_interval, summary
 from annotate.statistics import Interval
-from annotate.tables import Annotator
+from annotate.tables import Annotator, Label
 
 __all__ = ["SnapshotSection", "freeze", "labels_in"]
 
@@ -42,7 +42,7 @@ def freeze(ledger: Ledger, out: Path, section: SnapshotSection, *, round: int = 
         _check(found)
         with ExitStack() as stack:
             files = _Files(out, stack)
-            for judged in judged_pairs(session, round or None):
+            for judged in judged_pairs(session, round or None, objective=section.objective):
                 counts.add_votes(judged, kinds)
                 for row in _vote_rows(judged, kinds):
                     files.write("votes", row)
@@ -79,7 +79,7 @@ class _Counts:
     """What the card says about the rows, gathered while they are written."""
 
     def __init__(self) -> None:
-        self.preferences = self.votes = self.ties = 0
+        self.preferences = self.votes = self.ties = self.edits = 0
         self.splits = Counter[str]()
         self.split_votes = Counter[str]()
         self.objectives = Counter[str]()
@@ -102,6 +102,9 @@ class _Counts:
         self.split_votes[judged.prompt.split] += len(judged.labels)
         self.annotators.update((label.annotator_id, kinds[label.annotator_id]) for label in judged.labels)
         for two in comparisons(judged):
+            if two.is_edit:  # nobody else was asked about it
+                self.edits += 1
+                continue
             self.outcomes.append(two.outcomes)
             self.groups.append(judged.prompt.group)
 
@@ -167,10 +170,26 @@ def _vote_rows(judged: JudgedPair, kinds: dict[str, str]) -> Iterator[dict[str, 
             "strength": label.strength,
             "both_bad": label.both_bad,
             "flags": label.flags,
+            "criteria": _answers(label),
+            "edited": [{"response": one, "text": text} for one, text in sorted(label.edited.items())],
             "active_ms": label.active_ms,
             "guideline": label.guideline_id,
             "propensity": judged.pair.propensity,
         }
+
+
+def _answers(label: Label) -> list[dict[str, Any]]:
+    """What a label says to each question, of one response or (response null) of the pair; of fixed columns."""
+    return [
+        {
+            "name": name,
+            "response": response,
+            "value": float(value) if isinstance(value, bool | int | float) else None,
+            "text": value if isinstance(value, str) else None,
+        }
+        for name, said in sorted(label.criteria.items())
+        for response, value in (sorted(said.items()) if isinstance(said, dict) else [(None, said)])
+    ]
 
 
 def _card(
@@ -186,6 +205,7 @@ def _card(
         "splits": {split: counts.splits[split] for split in SPLITS},
         "votes_by_split": {split: counts.split_votes[split] for split in SPLITS},
         "objectives": dict(counts.objectives),
+        "edits": counts.edits,
         "sources": dict(counts.sources),
         "rounds": dict(counts.rounds),
         "annotators": {"count": len(counts.annotators), **kinds},
@@ -206,6 +226,8 @@ def _warnings(counts: _Counts, figures: Agreement) -> list[str]:
     found = []
     if counts.ties == counts.preferences:
         found.append("every pair is a tie: a reward model can learn nothing from these labels")
+    if len(counts.objectives) > 1:
+        found.append("helpful and safe judgments are mixed: a model of one takes snapshot.objective")
     if len(counts.annotators) == 1:
         found.append("a single annotator gave all labels: how far people agree cannot be measured")
     elif figures.items_with_two == 0:
@@ -234,6 +256,10 @@ def _column(name: str) -> str:
     if name in ("prompt", "chosen", "rejected"):
         turn = "  - name: role\n      dtype: string\n    - name: content\n      dtype: string"
         return f"  - name: {name}\n    list:\n  {turn}"
+    if name.endswith("_ratings"):
+        fields = {"name": "string", "mean": "float64", "votes": "int64"}
+        rating = "\n".join(f"    - name: {field}\n      dtype: {dtype}" for field, dtype in fields.items())
+        return f"  - name: {name}\n    list:\n{rating}"
     if name in ("annotators", "labels"):
         return f"  - name: {name}\n    list: string"
     dtype = "int64" if kind is int else "float64" if kind in (float, float | None) else "string"

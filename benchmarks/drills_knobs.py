@@ -374,6 +374,15 @@ def _fill_queue(session: Any, recipe: Recipe) -> None:
     set_campaign(session, recipe.campaign, "lead", now=-1.0)
 
 
+def _taken(bench: _Bench, stage: str, recipe: Recipe) -> Any:
+    """What the stage makes, or why it makes nothing."""
+    try:
+        with bench.made(stage, recipe) as (job, _):
+            return _VIEWS[stage](job)
+    except BadInput as refused:
+        return refused.what
+
+
 _WAYS: dict[str, Callable[[_Bench, str, Recipe], Any]] = {
     "checkpoints": _checkpoints,
     "forwards": _forwards,
@@ -383,6 +392,7 @@ _WAYS: dict[str, Callable[[_Bench, str, Recipe], Any]] = {
     "import": _import,
     "report": _report,
     "asked": _asked,
+    "taken": _taken,
 }
 
 

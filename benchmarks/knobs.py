@@ -135,6 +135,7 @@ KNOBS: tuple[Knob, ...] = (
     Knob("snapshot.min_votes", 2),
     Knob("snapshot.ties", "drop"),
     Knob("snapshot.smoothing", 1.0),
+    Knob("snapshot.objective", "safe", seen="taken", why="of the other objective the micro round has no pair"),
     *_head("reward"),
     *_finetune("reward"),
     *_head("referee"),

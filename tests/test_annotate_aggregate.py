@@ -32,11 +32,9 @@ def judged(*rankings, texts=("one", "two", "three"), **fields) -> JudgedPair:
                 pair_id="x",
                 annotator_id=f"ann{number}",
                 ranking=tied,
-                criteria={},
-                edited={},
                 flags=[],
                 created_at=0,
-                **{"order_shown": [], **own},
+                **{"order_shown": [], "criteria": {}, "edited": {}, **own},
             )
         )
     pair = Pair(id="x", prompt_id="p", round=2, objective="safe", propensity=0.5, created_at=0)
@@ -118,3 +116,42 @@ def test_strength_is_the_mean_grade_for_the_chosen_side():
 def test_comparisons_name_the_outcome_in_canonical_order():
     two = comparisons(judged("ba", "ab", "a=b"))[0]
     assert (two.first.id, two.second.id, two.outcomes) == ("a", "b", [-1, 1, 0])
+
+
+def test_an_edit_beats_what_it_came_from_and_what_that_one_beat_and_its_label_counts_once():
+    """Three comparisons: b over a, the edit over b, the edit over a; each a third of the label."""
+    rows = preferences(judged("ba", edited=[{"b": "two, mended"}]), SnapshotSection())
+    texts = {(row.chosen[0].text, row.rejected[0].text): row.weight for row in rows}
+    assert texts == {
+        ("two", "one"): pytest.approx(1 / 3),
+        ("two, mended", "two"): pytest.approx(1 / 3),
+        ("two, mended", "one"): pytest.approx(1 / 3),
+    }
+    edit = next(row for row in rows if row.rejected_id == "b")
+    assert (edit.chosen_model, edit.rejected_model, edit.chosen_shown_left) == ("human", "model b", None)
+
+
+def test_an_edit_of_the_worse_response_says_nothing_about_the_better_one():
+    rows = preferences(judged("ba", edited=[{"a": "one, mended"}]), SnapshotSection())
+    assert {(row.chosen[0].text, row.rejected[0].text) for row in rows} == {("two", "one"), ("one, mended", "one")}
+
+
+def test_an_edit_that_changes_nothing_is_none_and_the_same_edit_twice_is_one_with_two_votes():
+    assert len(preferences(judged("ba", edited=[{"b": "two"}]), SnapshotSection())) == 1
+    rows = preferences(judged("ba", "ba", edited=[{"b": "better"}, {"b": "better"}]), SnapshotSection(min_votes=2))
+    assert [row.votes_chosen for row in rows] == [2, 2, 2]
+    assert sum(row.weight for row in rows) == pytest.approx(2)
+
+
+def test_ratings_acceptability_and_safety_go_with_their_response():
+    """Tone of b: (4 + 5) / 2; a is acceptable to one of two; of safe and unsafe the median is the less safe one."""
+    said = [
+        {"tone": {"a": 1, "b": 4}, "acceptable": {"a": True}, "safety": {"a": "safe", "b": "safe"}, "whole": 3},
+        {"tone": {"b": 5}, "acceptable": {"a": False}, "safety": {"a": "unsafe"}},
+    ]
+    row = only(judged("ba", "ba", criteria=said))
+    assert [one.model_dump() for one in row.chosen_ratings] == [{"name": "tone", "mean": 4.5, "votes": 2}]
+    assert [one.mean for one in row.rejected_ratings] == [1]
+    assert (row.chosen_acceptable, row.rejected_acceptable) == (None, 0.5)
+    assert (row.chosen_safety, row.rejected_safety) == ("safe", "unsafe")
+    assert row.swap().swap() == row and row.swap().chosen_safety == "unsafe"

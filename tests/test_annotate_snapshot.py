@@ -113,7 +113,7 @@ def test_the_card_counts_and_hashes_what_lies_beside_it(freeze_rows):
     card = card_of(folder)
     assert (card["preferences"], card["votes"], card["ties"]) == (40, 80, 10)
     assert card["annotators"] == {"count": 2, "imported": 2}
-    assert card["query"] == {"rounds": "all", "min_votes": 1, "ties": "keep", "smoothing": 0.0}
+    assert card["query"] == {"rounds": "all", "min_votes": 1, "ties": "keep", "smoothing": 0.0, "objective": None}
     assert card["splits"] == {split: metrics[split] for split in ("train", "validation", "test")}
     assert card["agreement"]["raw"] == metrics["agreement"] == 0.75
     assert card["agreement"]["mean_over_pairs"]["low"] < 0.75 < card["agreement"]["mean_over_pairs"]["high"]
