@@ -14,6 +14,7 @@ from sqlmodel import Session, col, select
 
 from annotate.campaign import BINS, RESERVED
 from annotate.edits import MODEL, edit_id
+from annotate.media import images_in
 from annotate.messages import Message, as_messages
 from annotate.preference import Preference, Rating, Split
 from annotate.queue import current_labels
@@ -233,6 +234,8 @@ class Totals:
     identical: int = 0
     too_few: int = 0
     ties_dropped: int = 0
+    images: bool = False
+    """Whether any prompt shows one."""
 
     @property
     def scale(self) -> float:
@@ -248,6 +251,7 @@ def totals(session: Session, section: SnapshotSection, round: int | None = None)
         pairs = comparisons(judged)
         identical = sum(two.is_identical for two in pairs)
         too_few = 0 if len(judged.labels) >= section.min_votes else len(pairs) - identical
+        found.images = found.images or any(True for _ in images_in(judged.prompt.messages))
         found.labels += len(judged.labels)
         found.preferences += len(made)
         found.weight += sum(preference.weight for preference in made)

@@ -18,6 +18,11 @@ RECIPE = "recipe"
 """Author of the rows that a recipe wrote; leads' rows carry their pseudonym."""
 RESERVED = ("acceptable", "safety")
 """Names under `criteria` of a judgment that the campaign's own switches ask for."""
+NEWEST = (
+    "(SELECT id FROM campaign ORDER BY version DESC LIMIT 1) AS campaign, "
+    "(SELECT id FROM guideline ORDER BY version DESC LIMIT 1) AS guideline"
+)
+"""Columns of a query: what `of_id` takes for the campaign in force."""
 BINS = ("safe", "borderline", "unsafe")
 
 
@@ -136,19 +141,27 @@ class InForce(NamedTuple):
 
 def in_force(session: Session) -> InForce:
     """The newest campaign; before the first one the defaults, with the newest guideline."""
-    row = session.connection().execute(_NEWEST).first()
-    if row is None:
-        return InForce(None, _DEFAULTS, session.connection().execute(_GUIDELINE).scalar())
-    return InForce(row.id, _settings(session, row.id), row.guideline_id)
+    row = session.connection().execute(_NEWEST).one()
+    return of_id(session, row.campaign, row.guideline)
+
+
+def of_id(session: Session, identity: str | None, guideline: str | None = None) -> InForce:
+    """The campaign with this id; without one the defaults, with that guideline. Rows never change: parsed once."""
+    if identity is None:
+        return InForce(None, _DEFAULTS, guideline)
+    if identity not in _PARSED:
+        row = session.get(Campaign, identity)
+        assert row is not None, "a campaign's row stays"
+        if len(_PARSED) > 100:
+            _PARSED.clear()
+        _PARSED[identity] = InForce(identity, CampaignSection.model_validate(row.settings), row.guideline_id)
+    return _PARSED[identity]
 
 
 def in_force_at(session: Session, moment: float) -> InForce:
     """The campaign that counted at a time (seconds since 1970)."""
-    query = select(Campaign).where(Campaign.created_at <= moment).order_by(col(Campaign.version).desc())
-    row = session.exec(query).first()
-    if row is None:
-        return InForce(None, _DEFAULTS, None)
-    return InForce(row.id, _settings(session, row.id), row.guideline_id)
+    query = select(Campaign.id).where(Campaign.created_at <= moment).order_by(col(Campaign.version).desc())
+    return of_id(session, session.exec(query).first())
 
 
 def set_campaign(session: Session, section: CampaignSection, author: str, *, now: float | None = None) -> str:
@@ -192,18 +205,6 @@ def _add_guideline(session: Session, text: str, at: float) -> str:
     return identity
 
 
-def _settings(session: Session, identity: str) -> CampaignSection:
-    """A row's settings; rows never change, so each is parsed once."""
-    if identity not in _PARSED:
-        row = session.get(Campaign, identity)
-        assert row is not None, "a campaign's row stays"
-        if len(_PARSED) > 100:
-            _PARSED.clear()
-        _PARSED[identity] = CampaignSection.model_validate(row.settings)
-    return _PARSED[identity]
-
-
-_PARSED: dict[str, CampaignSection] = {}
+_PARSED: dict[str, InForce] = {}
 _DEFAULTS = CampaignSection()
-_NEWEST = text("SELECT id, guideline_id FROM campaign ORDER BY version DESC LIMIT 1")
-_GUIDELINE = text("SELECT id FROM guideline ORDER BY version DESC LIMIT 1")
+_NEWEST = text(f"SELECT {NEWEST}")

@@ -6,11 +6,15 @@ Thin like api.py, which has the routes of the work itself.
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
+from fastapi import Path as ApiPath
+from starlette.responses import FileResponse
 
 from annotate.auth import Person
+from annotate.errors import NotFound
 from annotate.guard import whoami
 from annotate.history import MOST, history
 from annotate.ledger import Ledger
+from annotate.media import image_path, kind_of
 from annotate.profiles import ProfileIn, profile_of, save_profile
 from annotate.rules import asked_of
 
@@ -35,6 +39,16 @@ def add_routes(routes: APIRouter, ledger: Ledger) -> None:
         """My own labels that count, newest first, at most n of them, older than the label `before`."""
         with ledger.read() as session:
             return {"labels": history(session, me.id, n, before)}
+
+    @routes.get("/media/{hash}", response_class=FileResponse)
+    def image(me: Me, hash: Annotated[str, ApiPath(pattern=r"^[0-9a-f]{64}$")]) -> FileResponse:
+        """An image that a prompt shows, by the hash of its bytes."""
+        path = image_path(ledger.media, hash)
+        if path is None:
+            raise NotFound("there is no such image", where=hash)
+        with path.open("rb") as file:
+            kind = kind_of(file.read(16))
+        return FileResponse(path, media_type=kind or "application/octet-stream")
 
     @routes.get("/profile")
     def profile(me: Me) -> dict[str, Any]:

@@ -5,7 +5,7 @@ What the rows mean is forms.py's business. Every vote becomes one label; the sam
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, get_args
@@ -19,10 +19,20 @@ from annotate.formats import Kind, row_key
 from annotate.forms import form_of, parse
 from annotate.groups import Groups
 from annotate.ledger import Ledger
+from annotate.media import take_images
 from annotate.messages import digest
 from annotate.pairs import CandidatePair
 from annotate.progress import Progress, silent
-from annotate.prompts import NewPrompt, PromptsSection, batches, existing, import_prompts, place_prompts, rows_of
+from annotate.prompts import (
+    NewPrompt,
+    PromptsSection,
+    batches,
+    existing,
+    folder_of,
+    import_prompts,
+    place_prompts,
+    rows_of,
+)
 from annotate.queue import add_pairs
 from annotate.rankings import gathered
 from annotate.readers import TABLES, Report, Row
@@ -62,11 +72,12 @@ def import_file(
     if kind == "prompts":
         return import_prompts(ledger, path, section, strict=not keep_going, progress=progress)
     rows, name = rows_of(path, TABLES)
-    total = sum(1 for _ in _ballots(rows(), name, kind, keep_going))
+    images = ledger.media, folder_of(path)
+    total = sum(1 for _ in _ballots(rows(), name, kind, keep_going, *images))
     store = _Store(ledger, section or PromptsSection(), kind, source or name.split(".")[0] or "import")
     if kind == "pairs":
         store.round, store.overlap = _open_round(ledger) if round is None else round, overlap
-    for batch in batches(_ballots(rows(), name, kind, keep_going), BATCH):
+    for batch in batches(_ballots(rows(), name, kind, keep_going, *images), BATCH):
         store.add(batch)
         progress(kind, store.report.read, total)
     return store.report
@@ -263,11 +274,14 @@ def response_ids(prompt: str, answers: Iterable[Answer]) -> tuple[str, ...]:
     return tuple(ids)
 
 
-def _ballots(rows: Iterable[Row], name: str, kind: Kind, keep_going: bool) -> Iterator[tuple[Row, Ballot | None]]:
+def _ballots(
+    rows: Iterable[Row], name: str, kind: Kind, keep_going: bool, media: Path | None, folder: Path | None
+) -> Iterator[tuple[Row, Ballot | None]]:
     for row in gathered(rows):
         if not row.broken:
             try:
-                yield row, parse(kind, row.fields)
+                ballot = parse(kind, row.fields)
+                yield row, replace(ballot, prompt=take_images(ballot.prompt, media, folder))
                 continue
             except BadInput as error:
                 row = row._replace(broken=error.what)

@@ -36,7 +36,10 @@ _ATTEMPTS = 8
 
 
 class Ledger:
-    """The database of a workspace; close it, or use it as a context manager."""
+    """The database of a workspace; close it, or use it as a context manager.
+
+    media: the folder of the prompts' images; None for a server's database without a workspace.
+    """
 
     def __init__(self, workspace: Workspace, *, durable: bool = True) -> None:
         """Open a workspace's database and bring its schema up to date.
@@ -45,6 +48,7 @@ class Ledger:
         Raises WorkspaceError when a newer Trueloop wrote the database or it cannot be opened.
         """
         # not by a URL: a "?" in the directory's name would end it
+        self.media: Path | None = workspace.path / "media"
         file = URL.create("sqlite", database=str(workspace.database_path))
         self._open(make_url(workspace.database) if workspace.database else file, durable)
 
@@ -56,6 +60,8 @@ class Ledger:
             parsed = make_url(url)
         except ArgumentError as error:
             raise BadInput("this is no database URL", next="Give sqlite:///PATH or postgresql+psycopg://...") from error
+        beside = parsed.drivername == "sqlite" and parsed.database not in (None, "", ":memory:")
+        ledger.media = Path(str(parsed.database)).absolute().parent / "media" if beside else None
         ledger._open(parsed, durable)
         return ledger
 

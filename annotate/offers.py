@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict
 from sqlmodel import Session
 
-from annotate import campaign, gold, rules, slots
+from annotate import gold, rules, slots
 from annotate.campaign import CampaignSection
 from annotate.errors import BadInput
 from annotate.ledger import Ledger
@@ -54,7 +54,7 @@ def offer(
 
     def run(session: Session) -> Offer:
         who = slots.person(session, annotator_id, at)
-        asked = campaign.in_force(session)
+        asked = who.asked
         bound = asked.settings if who.kind == "human" else _NO_RULES
         room, limit = (n, None) if bound is _NO_RULES else _room(session, who, bound, n, at)
 

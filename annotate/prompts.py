@@ -21,6 +21,7 @@ from annotate.errors import BadInput, MissingExtra, NotFound
 from annotate.formats import USED, parse_prompt
 from annotate.groups import Groups, jaccard, root_text, shingles
 from annotate.ledger import Ledger
+from annotate.media import take_images
 from annotate.messages import Messages, as_messages, flat_text, normalised, prompt_id, to_dicts
 from annotate.progress import Progress, silent
 from annotate.readers import TABLES, TEXTS, Report, Row, parse_json, read_rows, text_problem
@@ -93,11 +94,12 @@ def import_prompts(
     """
     section = section or PromptsSection()
     rows, name = rows_of(source, TABLES + TEXTS, dataset_split)
-    read = sum(1 for _ in _checked(rows(), name, strict))  # all of it before the first row is stored
+    images = ledger.media, folder_of(source)
+    read = sum(1 for _ in _checked(rows(), name, strict, *images))  # all of it before the first row is stored
     report = Report(counts={"near_duplicates": 0})
     unused: set[str] = set()
     groups = Groups(section.near)
-    for batch in batches(_checked(rows(), name, strict), BATCH):
+    for batch in batches(_checked(rows(), name, strict, *images), BATCH):
         fresh: list[NewPrompt] = []
         for row, messages in batch:
             report.read += 1
@@ -316,14 +318,16 @@ def _present(session: Session, column: Any, values: Sequence[str]) -> Iterable[s
     return session.exec(select(column).where(col(column).in_(values))).all()
 
 
-def _checked(rows: Iterable[Row], name: str, strict: bool) -> Iterator[tuple[Row, Messages]]:
-    """Rows with their prompts; one that cannot be understood raises, or carries the reason when not strict."""
+def _checked(
+    rows: Iterable[Row], name: str, strict: bool, media: Path | None, folder: Path | None
+) -> Iterator[tuple[Row, Messages]]:
+    """Rows with their prompts, images stored; one that cannot be understood raises, or carries why when not strict."""
     for row in rows:
         why = row.broken
         messages: Messages = ()
         if not why:
             try:
-                messages = parse_prompt(row.fields)
+                messages = take_images(parse_prompt(row.fields), media, folder)
             except BadInput as error:
                 why = "empty" if error.what.endswith(": empty") else error.what
         if why and strict and not why.startswith(("empty", "broken encoding")):  # those are the cleaning's business
@@ -333,6 +337,11 @@ def _checked(rows: Iterable[Row], name: str, strict: bool) -> Iterator[tuple[Row
                 next="Nothing was imported. Mend the line, or keep the good ones with --keep-going",
             )
         yield (row._replace(broken=why) if why else row), messages
+
+
+def folder_of(source: str | Path) -> Path | None:
+    """The folder that a file's images lie in; None for a data set that is no file."""
+    return Path(source).absolute().parent if Path(source).is_file() else None
 
 
 def rows_of(

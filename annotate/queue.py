@@ -12,6 +12,7 @@ from sqlalchemy import insert, text
 from sqlmodel import Session, SQLModel, select
 
 from annotate import campaign, gold, slots
+from annotate.campaign import InForce
 from annotate.edits import add_edits
 from annotate.errors import BadInput, Conflict, NotAllowed, NotFound
 from annotate.judgment import Judgment, Skip, Stored, check_asked, check_ranking
@@ -69,14 +70,14 @@ def submit(ledger: Ledger, annotator_id: str, judgment: Judgment, *, now: float 
     at = time.time() if now is None else now
 
     def run(session: Session) -> Stored:
-        slots.person(session, annotator_id, at)
+        who = slots.person(session, annotator_id, at)
         place = slots.find(session, judgment.slot)
         label = _label(annotator_id, judgment, place, at)
         known = _known(session, judgment.uuid)
         if known is not None:
             return _again(session, place, known, label)
         _check_holds(session, place, annotator_id)
-        _check_says(session, place, judgment, label, begun=place.claimed_at)
+        _check_says(session, who.asked, place, judgment, label, begun=place.claimed_at)
         slots.close(session, place, annotator_id, label.order_shown)
         return _store(session, label, place)
 
@@ -92,7 +93,7 @@ def revise(ledger: Ledger, annotator_id: str, old: str, judgment: Judgment, *, n
     at = time.time() if now is None else now
 
     def run(session: Session) -> Stored:
-        slots.person(session, annotator_id, at)
+        who = slots.person(session, annotator_id, at)
         before = _own_label(session, annotator_id, old)
         if before.skip_reason is not None or before.slot_id != judgment.slot:
             raise Conflict("only a judgment of the same task can be revised", where=f"label {old}")
@@ -104,7 +105,7 @@ def revise(ledger: Ledger, annotator_id: str, old: str, judgment: Judgment, *, n
         _check_counts(session, before)
         if gold.feedback(session, place, before):
             raise Conflict("a practice item is judged once", where=f"label {old}", next="Claim the next task")
-        _check_says(session, place, judgment, label)
+        _check_says(session, who.asked, place, judgment, label)
         return _store(session, label, place)
 
     return ledger.write(run)
@@ -121,7 +122,7 @@ def undo(
     at = time.time() if now is None else now
 
     def run(session: Session) -> Task:
-        slots.person(session, annotator_id, at)
+        who = slots.person(session, annotator_id, at)
         label = _own_label(session, annotator_id, uuid)
         if label.retracted or label.slot_id is None:
             raise Conflict("this cannot be undone", where=f"label {uuid}")
@@ -141,8 +142,7 @@ def undo(
                 raise Conflict("a practice item is judged once", where=f"label {uuid}", next="Claim the next task")
             _store(session, _retraction(label, retraction, at), place)
             slots.reopen(session, place, annotator_id, label.order_shown, now=at)
-        asked = campaign.in_force(session)
-        return slots.lease(session, [label.slot_id], annotator_id, asked, now=at, until=at + lease_seconds)[0]
+        return slots.lease(session, [label.slot_id], annotator_id, who.asked, now=at, until=at + lease_seconds)[0]
 
     return ledger.write(run)
 
@@ -159,7 +159,7 @@ def skip(ledger: Ledger, annotator_id: str, slot: int, uuid: str, reason: str, *
         raise BadInput("a skip has a uuid, a slot and a reason of 1 to 500 characters") from error
 
     def run(session: Session) -> Stored:
-        slots.person(session, annotator_id, at)
+        who = slots.person(session, annotator_id, at)
         place = slots.find(session, asked.slot)
         label = _label(annotator_id, asked, place, at)
         known = _known(session, asked.uuid)
@@ -167,7 +167,7 @@ def skip(ledger: Ledger, annotator_id: str, slot: int, uuid: str, reason: str, *
             return _again(session, place, known, label)
         _check_holds(session, place, annotator_id)
         slots.give_back(session, place)
-        label.guideline_id = campaign.in_force(session).guideline
+        label.guideline_id = who.asked.guideline
         return _store(session, label, place)
 
     return ledger.write(run)
@@ -213,14 +213,13 @@ def _check_holds(session: Session, place: Place, annotator_id: str) -> None:
 
 
 def _check_says(
-    session: Session, place: Place, judgment: Judgment, label: Label, *, begun: float | None = None
+    session: Session, asked: InForce, place: Place, judgment: Judgment, label: Label, *, begun: float | None = None
 ) -> None:
     """Raise BadInput unless the judgment fits the pair and what is asked, now or when it was begun.
 
     Also sets the guideline: the one that was seen, else the one in force.
     """
     check_ranking(judgment, place.responses)
-    asked = campaign.in_force(session)
     label.guideline_id = judgment.guideline or asked.guideline
     if judgment.guideline and session.get(Guideline, judgment.guideline) is None:
         raise BadInput("there is no such guideline", where="guideline", next="Send the task's guideline")

@@ -15,7 +15,7 @@ from sqlalchemy import Row, insert
 from sqlmodel import Session, col, select
 
 from annotate import statements as sql
-from annotate.campaign import InForce
+from annotate.campaign import InForce, of_id
 from annotate.errors import BadInput, NotAllowed, NotFound
 from annotate.pairs import CandidatePair
 from annotate.tables import Pair, PairResponse, Response, Slot
@@ -61,12 +61,13 @@ class Person(NamedTuple):
     """Who asks, and from which priority on an open slot may be for them, as of so many batches of pairs.
 
     holds: whether slots are leased to them. expired: whether any lease at all has run out. opted_out: topics that
-    they do not want.
+    they do not want. asked: the campaign in force.
     """
 
     id: str
     kind: str
     opted_out: tuple[str, ...]
+    asked: InForce
     start: int
     batches: int
     holds: bool
@@ -158,7 +159,8 @@ def person(session: Session, annotator_id: str, now: float) -> Person:
     # Pairs added since the cursor was written may have come in anywhere.
     start = row.priority if row.seen == batches else FIRST
     opted_out = tuple(row.opted_out or ())
-    return Person(annotator_id, row.kind, opted_out, start, batches, bool(row.holds), bool(row.expired))
+    asked = of_id(session, row.campaign, row.guideline)
+    return Person(annotator_id, row.kind, opted_out, asked, start, batches, bool(row.holds), bool(row.expired))
 
 
 def held(session: Session, who: Person, most: int) -> list[int]:

@@ -8,6 +8,7 @@ row a label, for models of annotators), card.json (query, counts, agreement, has
 import hashlib
 import json
 import math
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,6 +20,7 @@ from sqlmodel import col, select
 from annotate.aggregate import JudgedPair, SnapshotSection, Totals, comparisons, judged_pairs, preferences, totals
 from annotate.errors import BadInput
 from annotate.ledger import Ledger
+from annotate.media import image_path, images_in
 from annotate.preference import Preference, Split
 from annotate.quality import Agreement, agreement_interval, summary
 from annotate.statistics import Interval
@@ -44,14 +46,18 @@ def freeze(ledger: Ledger, out: Path, section: SnapshotSection, *, round: int = 
             files = _Files(out, stack)
             for judged in judged_pairs(session, round or None, objective=section.objective):
                 counts.add_votes(judged, kinds)
+                counts.images.update(images_in(judged.prompt.messages))
                 for row in _vote_rows(judged, kinds):
                     files.write("votes", row)
                 for made in preferences(judged, section):
                     preference = made.model_copy(update={"weight": made.weight * found.scale})
                     counts.add(preference)
                     row = preference.row()
+                    if found.images:
+                        row["prompt"] = [_in_parts(turn) for turn in row["prompt"]]
                     files.write("preferences", row)
                     files.write(preference.split, row)
+    _copy_images(ledger.media, out, counts.images)
     figures = summary(counts.outcomes, len(counts.annotators))
     card = _card(section, round, counts, found, figures, out)
     _write_text(out / "README.md", _readme(counts))
@@ -80,6 +86,7 @@ class _Counts:
 
     def __init__(self) -> None:
         self.preferences = self.votes = self.ties = self.edits = 0
+        self.images: set[str] = set()
         self.splits = Counter[str]()
         self.split_votes = Counter[str]()
         self.objectives = Counter[str]()
@@ -206,6 +213,7 @@ def _card(
         "votes_by_split": {split: counts.split_votes[split] for split in SPLITS},
         "objectives": dict(counts.objectives),
         "edits": counts.edits,
+        "images": len(counts.images),
         "sources": dict(counts.sources),
         "rounds": dict(counts.rounds),
         "annotators": {"count": len(counts.annotators), **kinds},
@@ -240,7 +248,7 @@ def _readme(counts: _Counts) -> str:
     """The data set's card: without the columns' types, a split whose optional column is all null would not load."""
     splits = [split for split in SPLITS if counts.splits[split]]
     files = "\n".join(f"  - split: {split}\n    path: {split}.jsonl" for split in splits)
-    columns = "\n".join(_column(name) for name in sorted(Preference.model_fields))
+    columns = "\n".join(_column(name, parts=bool(counts.images)) for name in sorted(Preference.model_fields))
     return (
         f"---\nconfigs:\n- config_name: default\n  data_files:\n{files}\n"
         "- config_name: votes\n  data_files: votes.jsonl\n"
@@ -251,8 +259,28 @@ def _readme(counts: _Counts) -> str:
     )
 
 
-def _column(name: str) -> str:
+def _copy_images(media: Path | None, out: Path, images: set[str]) -> None:
+    """Put the images beside the rows that name them: what trains on a snapshot shares nothing else with us."""
+    for name in sorted(images):
+        path = image_path(media, name)
+        if path is None:
+            raise BadInput(f"the image {name} is gone", where=str(media), next="Restore it from a backup")
+        (out / "media").mkdir(exist_ok=True)
+        shutil.copyfile(path, out / "media" / name)
+
+
+def _in_parts(turn: dict[str, Any]) -> dict[str, Any]:
+    """A turn as a list of parts with the same fields each, as a table's column wants them."""
+    parts = turn["content"] if isinstance(turn["content"], list) else [{"type": "text", "text": turn["content"]}]
+    return {**turn, "content": [{"text": None, "image": None, **part} for part in parts]}
+
+
+def _column(name: str, *, parts: bool) -> str:
     kind = Preference.model_fields[name].annotation
+    if name == "prompt" and parts:
+        part = "\n".join(f"      - name: {field}\n        dtype: string" for field in ("type", "text", "image"))
+        role = "    - name: role\n      dtype: string"
+        return f"  - name: {name}\n    list:\n{role}\n    - name: content\n      list:\n{part}"
     if name in ("prompt", "chosen", "rejected"):
         turn = "  - name: role\n      dtype: string\n    - name: content\n      dtype: string"
         return f"  - name: {name}\n    list:\n  {turn}"

@@ -7,9 +7,12 @@ from functools import cache
 
 from sqlalchemy import JSON, String, TextClause, bindparam, text
 
+from annotate.campaign import NEWEST
+
 PERSON = text(
     "SELECT annotator.active, annotator.kind, profile.opted_out, queue_cursor.priority, "
     "queue_cursor.batches AS seen, queue_state.batches, "
+    f"{NEWEST}, "
     "EXISTS (SELECT 1 FROM slot WHERE annotator_id = :who AND state = 'leased') AS holds, "
     "EXISTS (SELECT 1 FROM slot WHERE state = 'leased' AND lease_until < :now) AS expired "
     "FROM annotator LEFT JOIN queue_cursor ON queue_cursor.annotator_id = annotator.id "
