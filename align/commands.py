@@ -195,15 +195,27 @@ def annotate(arguments: argparse.Namespace) -> int:
     from annotate.campaign import set_by_recipe
 
     workspace = Workspace.resolve(arguments.workspace)
-    asked_now = load_recipe(workspace.recipe_path).campaign
+    recipe = load_recipe(workspace.recipe_path)
     with Ledger(workspace) as ledger:
-        ledger.write(lambda session: set_by_recipe(session, asked_now))
+        ledger.write(lambda session: set_by_recipe(session, recipe.campaign))
+
+    def answering(ledger: Ledger) -> Any:
+        """Who answers live conversations; torch is imported when the first one is asked for."""
+
+        def answer(messages: Any) -> Any:
+            from align.respond import responder
+
+            return responder(workspace, ledger, recipe.generate)(messages)
+
+        return answer
+
     serve(
         workspace,
         host=arguments.host,
         port=arguments.port,
         root_path=arguments.root_path,
         proxies=arguments.trust_proxy,
+        responder=answering,
     )
     return 0
 

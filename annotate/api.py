@@ -20,6 +20,7 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 
 from annotate import auth, desk, errors, exports, queue
 from annotate.auth import Person, Throttle
+from annotate.chat import Responder
 from annotate.encodings import MEDIA, Format
 from annotate.guard import MAX_BODY_BYTES, cookie_name, refusal, session_secret, whoami
 from annotate.ledger import Ledger
@@ -87,10 +88,13 @@ class RenewIn(Body):
     slots: list[Slot] = Field(min_length=1, max_length=100)
 
 
-def router(ledger: Ledger, *, root_path: str = "") -> APIRouter:
-    """All routes under /api, on this ledger; root_path: the prefix under which a proxy serves them."""
+def router(ledger: Ledger, *, root_path: str = "", responder: Responder | None = None) -> APIRouter:
+    """All routes under /api, on this ledger.
+
+    root_path: the prefix under which a proxy serves them. responder: who answers live conversations.
+    """
     routes = APIRouter(prefix="/api", max_body_size=MAX_BODY_BYTES)
-    desk.add_routes(routes, ledger)
+    desk.add_routes(routes, ledger, responder)
     # One client may mistype a name five times; many clients together get no further with it than a hundred an hour.
     per_name, per_client = Throttle(limit=5, seconds=300), Throttle(limit=50, seconds=300)
     everywhere = Throttle(limit=100, seconds=3600)

@@ -17,6 +17,7 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from annotate import api, auth
+from annotate.chat import Responder
 from annotate.errors import BadInput
 from annotate.guard import Guard
 from annotate.ledger import Ledger
@@ -38,14 +39,17 @@ _PLACE = "tl-page"
 """Where boot.js puts the widget. Gradio's own HTML component makes code out of text, which the policy forbids."""
 
 
-def create_app(ledger: Ledger, *, root_path: str = "", proxies: Sequence[str] = ()) -> FastAPI:
+def create_app(
+    ledger: Ledger, *, root_path: str = "", proxies: Sequence[str] = (), responder: Responder | None = None
+) -> FastAPI:
     """The whole application on this ledger, ready for any ASGI server.
 
+    responder: who answers live conversations; without one there are none.
     root_path: the prefix under which a proxy serves it. proxies: whose word about client and scheme is taken.
     """
     app = FastAPI(title="Trueloop", docs_url=None, redoc_url=None, openapi_url=None)
     root_path = checked_prefix(root_path)
-    app.include_router(api.router(ledger, root_path=root_path))
+    app.include_router(api.router(ledger, root_path=root_path, responder=responder))
     app.mount("/page", StaticFiles(directory=STATIC), name="page")
 
     @app.get("/login", include_in_schema=False)
@@ -83,6 +87,7 @@ def serve(
     *,
     root_path: str = "",
     proxies: Sequence[str] = (),
+    responder: Callable[[Ledger], Responder] | None = None,
 ) -> None:
     """Serve the workspace's labelling page until interrupted; prints a link that signs the first admin in once.
 
@@ -92,7 +97,8 @@ def serve(
     import uvicorn
 
     with _listen(host, port) as listener, Ledger(workspace) as ledger:
-        app = create_app(ledger, root_path=root_path, proxies=proxies)
+        answering = responder(ledger) if responder else None
+        app = create_app(ledger, root_path=root_path, proxies=proxies, responder=answering)
         name, secret = auth.sign_in_link(ledger)
         url = address(host, listener.getsockname()[1])
         print(f"Sign in as {name} (works once, within the hour): {url}{sign_in_path(secret)}", flush=True)

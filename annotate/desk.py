@@ -7,22 +7,64 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 from fastapi import Path as ApiPath
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import FileResponse
 
 from annotate.auth import Person
-from annotate.errors import NotFound
+from annotate.chat import Chat, Responder, conversation_after
+from annotate.errors import BadInput, NotFound
 from annotate.guard import whoami
 from annotate.history import MOST, history
+from annotate.judgment import Text
 from annotate.ledger import Ledger
 from annotate.media import image_path, kind_of
+from annotate.messages import Role, as_messages
 from annotate.profiles import ProfileIn, profile_of, save_profile
 from annotate.rules import asked_of
+from annotate.slots import Task
+
+Words = Annotated[Text, Field(max_length=20_000)]
+
+
+class Turn(BaseModel):
+    """One turn of a conversation, as text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    role: Role
+    content: Words
+
 
 Me = Annotated[Person, Depends(whoami)]
 
 
-def add_routes(routes: APIRouter, ledger: Ledger) -> None:
-    """Add them to the routes under /api."""
+class ChatIn(BaseModel):
+    """A conversation that ends with my words; or the slot that I judged, and what I say to the response I preferred."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    messages: Annotated[tuple[Turn, ...], Field(min_length=1, max_length=100)] | None = None
+    parent: int | None = Field(default=None, ge=1, lt=2**31)
+    text: Words = ""
+
+
+def add_routes(routes: APIRouter, ledger: Ledger, responder: Responder | None) -> None:
+    """Add them to the routes under /api; responder: who answers live conversations."""
+    conversations = Chat(ledger, responder)
+
+    @routes.post("/chat")
+    def chat(me: Me, sent: ChatIn) -> dict[str, Task]:
+        """Fresh responses of blinded models to my own prompt, or to what I say to the response I preferred."""
+        if (sent.messages is None) == (sent.parent is None) or bool(sent.text.strip()) == (sent.parent is None):
+            raise BadInput("send messages, or parent and text", where="messages")
+        if sent.messages is not None:
+            messages = as_messages([turn.model_dump() for turn in sent.messages])
+            if messages[-1].role != "user" or not messages[-1].text.strip():
+                raise BadInput("a conversation ends with what the user says", where="messages")
+        else:
+            with ledger.read() as session:
+                messages = conversation_after(session, me.id, sent.parent or 0, sent.text)
+        return {"task": conversations.ask(me.id, messages)}
 
     @routes.get("/campaign")
     def campaign(me: Me) -> dict[str, Any]:

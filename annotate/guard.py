@@ -65,6 +65,7 @@ ROUTES: tuple[Rule, ...] = (
     Rule("GET", "/api/campaign", "annotator"),
     Rule("GET", "/api/history", "annotator"),
     Rule("GET", "/api/media/{hash}", "annotator"),
+    Rule("POST", "/api/chat", "annotator"),
     Rule("GET", "/api/profile", "annotator"),
     Rule("PUT", "/api/profile", "annotator"),
     Rule("GET", "/api/export", "reviewer"),

@@ -114,9 +114,11 @@ def add_pairs(
     created_at = time.time() if now is None else now
     added: list[str] = []
     waiting = iter(candidates)
+    queued = False
     while chunk := list(islice(waiting, 1000)):
+        queued = queued or any(one.overlap for one in chunk)  # others open no slot that a cursor could have passed
         added += _add(session, {one.id: one for one in chunk}, artifact_id, seed, created_at)
-    if added:
+    if queued:
         session.connection().execute(sql.NEW_BATCH)
     return added
 
