@@ -50,9 +50,16 @@ class Stage:
 
 
 STAGES = (
-    Stage("demonstrations", stages.demonstrations, ("world", "demonstrations"), once=True),
-    Stage("sft", stages.sft, ("sft",), ("demonstrations",), once=True),
+    # Prompts come first: what they say about splits decides which demonstrations may be learnt from.
     Stage("prompts", stages.prompts, ("world", "prompts"), upstream=True),
+    Stage(
+        "demonstrations",
+        stages.demonstrations,
+        ("world", "demonstrations", "prompts.split", "prompts.near"),
+        once=True,
+        version=2,
+    ),
+    Stage("sft", stages.sft, ("sft",), ("demonstrations",), once=True),
     Stage(
         "responses",
         stages.responses,

@@ -28,7 +28,9 @@ ENOUGH_DIFFER = 2 / 3
 
 
 def demonstrations(job: Job) -> Metrics:
-    """Write demonstrations.jsonl from the world or from the recipe's file."""
+    """Write demonstrations.jsonl from the world or from the recipe's file, without those of test prompts."""
+    from annotate.prompts import splits_of
+
     section = job.recipe.demonstrations
     rows: list[dict[str, Any]] = []
     if section.path is not None:
@@ -61,8 +63,17 @@ def demonstrations(job: Job) -> Metrics:
             where="recipe, demonstrations.path",
             next="Name a JSONL file of {prompt, response} rows there, or take a model as it is with sft.kind: none",
         )
-    _write_rows(job.out / "demonstrations.jsonl", rows)
-    return {"demonstrations": len(rows)}
+    with job.ledger.read() as session:
+        splits = splits_of(session, [as_messages(row["prompt"]) for row in rows], job.recipe.prompts)
+    kept = [row for row, split in zip(rows, splits, strict=True) if split != "test"]
+    if not kept:
+        raise BadInput(
+            f"all {len(rows)} demonstrations answer prompts of the test split, which nothing is trained on",
+            where=section.path or f"world {job.recipe.world}",
+            next="Add demonstrations of other prompts, or lower the last share of prompts.split in the recipe",
+        )
+    _write_rows(job.out / "demonstrations.jsonl", kept)
+    return {"demonstrations": len(kept), "left_out_test": len(rows) - len(kept)}
 
 
 def sft(job: Job) -> Metrics:

@@ -241,6 +241,21 @@ _CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
+def splits_of(session: Session, prompts: Iterable[Messages], section: PromptsSection) -> list[str]:
+    """The split of each prompt, or the one its group would have if it came in now; nothing is stored."""
+    groups = Groups(section.near)
+    _load_leaders(session, groups)
+    of_prompt: dict[str, str] = dict(session.exec(select(Prompt.id, Prompt.split)).all())
+    found = []
+    for messages in prompts:
+        identity = prompt_id(messages)
+        if identity not in of_prompt:
+            group, _ = groups.place(identity, root_text(messages))
+            of_prompt[identity] = of_prompt.get(group) or split_of(group, section.split)
+        found.append(of_prompt[identity])
+    return found
+
+
 def _count(report: Report, placed: Placed) -> None:
     """Add what became of a batch of prompts to an import's report."""
     report.stored += placed.stored

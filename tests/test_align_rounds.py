@@ -17,8 +17,10 @@ from align.recipe import load_recipe, write_recipe
 from align.rounds import STAGES, Loop, content_hash
 from align.status import describe, lineage_of
 from annotate.campaign import in_force
-from annotate.errors import Locked, NotFound, TrueloopError
+from annotate.errors import BadInput, Locked, NotFound, TrueloopError
 from annotate.ledger import Ledger
+from annotate.messages import as_messages
+from annotate.prompts import splits_of
 from annotate.simulate import run as simulate
 from annotate.tables import Pair
 from annotate.workspace import Workspace
@@ -54,6 +56,24 @@ def loop_of(workspace: Workspace, ledger: Ledger, *overrides: str) -> Loop:
 def test_a_round_makes_every_stage_once(workspace: Workspace, ledger: Ledger) -> None:
     made = [artifact.stage for artifact in ledger.artifacts()]
     assert sorted(made) == sorted(stage.name for stage in STAGES if stage.name != "labels")
+
+
+def test_no_demonstration_answers_a_prompt_of_the_test_split(workspace: Workspace, ledger: Ledger) -> None:
+    """Every prompt that the first policy learns from, and every near-duplicate of one, stays out of the evaluation."""
+    folder = workspace.path / ledger.artifacts("demonstrations")[0].path
+    rows = [json.loads(line) for line in (folder / "demonstrations.jsonl").read_text().splitlines()]
+    metrics = ledger.artifacts("demonstrations")[0].metrics
+    assert metrics["demonstrations"] == len(rows) and metrics["left_out_test"] > 0
+    with ledger.read() as session:
+        splits = splits_of(session, [as_messages(row["prompt"]) for row in rows], RECIPE.prompts)
+    assert set(splits) <= {"train", "validation"}
+
+
+def test_demonstrations_of_test_prompts_alone_are_refused(tmp_path: Path) -> None:
+    recipe = micro_recipe(["prompts.split=[0, 0, 1]"])
+    made = make_workspace(tmp_path / "loop", recipe)
+    with Ledger(made) as ledger, pytest.raises(BadInput, match="answer prompts of the test split"):
+        Loop(made, ledger, recipe).advance("sft")
 
 
 def test_advancing_twice_does_nothing(workspace: Workspace, ledger: Ledger) -> None:

@@ -18,6 +18,7 @@ from annotate.prompts import (
     import_prompts,
     problem,
     split_of,
+    splits_of,
 )
 from annotate.tables import Prompt
 
@@ -282,3 +283,19 @@ def test_prompts_are_in_the_order_of_their_ids(ledger):
     with ledger.read() as session:
         ids = [row.id for row in all_prompts(session)]
         assert ids == sorted(session.exec(select(Prompt.id)).all())
+
+
+def test_a_demonstration_has_the_split_its_prompt_has_or_would_get(ledger):
+    """Known prompts, near-duplicates of known ones, and prompts nobody imported yet, whose import changes nothing."""
+    section = PromptsSection()
+    asked = [as_messages(question(number)) for number in range(300)]
+    add_prompts(ledger, [(messages, "") for messages in asked[:150]], section, source="test")
+    near = [as_messages(f"{messages[0].text}!") for messages in asked[:20]]
+    with ledger.read() as session:
+        foreseen = splits_of(session, [*asked, *near, asked[0]], section)
+    assert len(stored(ledger)) == 150
+    add_prompts(ledger, [(messages, "") for messages in [*asked, *near]], section, source="test")
+    split = {prompt.text: prompt.split for prompt in stored(ledger)}
+    assert foreseen == [split[messages[0].text] for messages in [*asked, *near, asked[0]]]
+    assert foreseen[300:320] == foreseen[:20]
+    assert {"train", "validation", "test"} == set(foreseen[150:300])
