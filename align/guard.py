@@ -26,8 +26,8 @@ SAMPLES = 2
 """Responses to each held-out prompt."""
 SURENESS = 1.0
 """Standard deviations of the reward model taken off an improvement."""
-SHORTEST = 0.25
-"""Share of the SFT model's length that responses may fall to: brevity can be what people want, silence is not."""
+BREVITY = 1.5
+"""Power of the length budget by which responses may shrink: brevity can be what people want, silence is not."""
 RETURNS = 3
 """How often a policy that collapses goes on from its surest checkpoint, each time half as fast; then it stops."""
 
@@ -126,7 +126,7 @@ class Guard:
             return (
                 f"the policy lies {look.kl:.0f} nats from the SFT model, more than the budget of {self.kl_budget:.0f}"
             )
-        if not first.tokens * SHORTEST <= look.tokens <= first.tokens * self.length_budget:
+        if not first.tokens / self.length_budget**BREVITY <= look.tokens <= first.tokens * self.length_budget:
             return f"responses went from {first.tokens:.0f} to {look.tokens:.0f} tokens"
         if look.ended < first.ended - 0.1:
             return f"only {look.ended:.0%} of the responses end, {first.ended:.0%} did before"

@@ -48,7 +48,7 @@ class RlooSection(BaseModel):
     kl_budget: float = Field(default=25.0, gt=0)
     """Nats a response that the promoted policy may lie from the SFT model."""
     length_budget: float = Field(default=2.5, gt=1)
-    """Factor by which the mean length may rise; it may fall to a quarter."""
+    """Factor by which the mean length may rise; it may fall by its power of 1.5, at 2.5 to a quarter."""
     lora_rank: int = Field(default=0, ge=0)
     """Rank of LoRA on all linear layers, merged at the end; 0 trains every weight."""
 
