@@ -20,8 +20,10 @@ from annotate.statistics import Interval, clustered_bootstrap
 from annotate.tables import Annotator, Identity, Label, Pair, Tally
 from annotate.tally import Counts, progress
 
-RECENT = 5000
+RECENT = 2000
 """Newest rows that shares and medians are taken from."""
+COMPARED = 1000
+"""Newest pairs among those rows that agreement is taken from: its interval costs by the pair."""
 HOURS = 24
 """Hours that the rate is taken from, the running one left out."""
 MOST_HOURS = 60 * 24
@@ -75,7 +77,7 @@ def report(session: Session, *, now: float | None = None) -> Report:
     timed = [row for row in judged if row.active_ms is not None]
     hourly = labels_per_hour(session, at)
     left = max(0, counts.need - counts.have)
-    votes = _votes(session, list(dict.fromkeys(row.pair_id for row in judged)))
+    votes = _votes(session, list(dict.fromkeys(row.pair_id for row in judged))[:COMPARED])
     several = [(outcomes, prompt) for outcomes, prompt in votes if len(outcomes) > 1]
     agreement = agreement_interval([one for one, _ in several], [prompt for _, prompt in several], SEED)
     per_label = clustered_bootstrap([row.active_ms for row in timed], [row.annotator_id for row in timed], SEED)

@@ -79,6 +79,7 @@ ROUTES: tuple[Rule, ...] = (
     # The lead pages and what they load; each handler behind the one POST checks the role again (pages/frame.py).
     Rule("GET", "/lead", "reviewer"),
     Rule("GET", "/lead/", "reviewer", gradio=True, evaluates=True),
+    Rule("GET", "/lead/labels", "reviewer", gradio=True, evaluates=True),
     Rule("GET", "/lead/assets/{path:path}", "reviewer"),
     Rule("GET", "/lead/static/{path:path}", "reviewer"),
     Rule("GET", "/lead/theme.css", "reviewer"),

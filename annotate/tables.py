@@ -129,6 +129,12 @@ class Label(SQLModel, table=True):
         Index("label_supersedes", "supersedes", unique=True),
         Index("label_of_pair", "pair_id", "annotator_id"),
         Index("label_of_annotator", "annotator_id", "created_at"),
+        Index(
+            "label_paced",
+            "created_at",
+            sqlite_where=text("skip_reason IS NULL AND NOT retracted"),
+            postgresql_where=text("skip_reason IS NULL AND NOT retracted"),
+        ),
     )
 
     uuid: str = Field(primary_key=True)
@@ -150,6 +156,33 @@ class Label(SQLModel, table=True):
     retracted: bool = False
     source: str = "app"
     created_at: float = Field(index=True)
+
+
+class Catalog(SQLModel, table=True):
+    """A narrow row a judgment or skip, in the order they came in, to browse a million by; a trigger keeps it.
+
+    first: of its pair; the texts of the pair are to be found by it, in the search table `catalog_words`.
+    """
+
+    __table_args__ = (
+        Index("catalog_of_pair", "pair_id", "id"),
+        Index("catalog_of_annotator", "annotator_id", "id"),
+        Index("catalog_both_bad", "id", sqlite_where=text("both_bad"), postgresql_where=text("both_bad")),
+        Index("catalog_flagged", "id", sqlite_where=text("flagged"), postgresql_where=text("flagged")),
+        Index("catalog_skipped", "id", sqlite_where=text("skipped"), postgresql_where=text("skipped")),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    label_uuid: str
+    pair_id: str
+    annotator_id: str
+    round: int
+    objective: str
+    split: str
+    both_bad: bool
+    flagged: bool
+    skipped: bool
+    first: bool
 
 
 class Tally(SQLModel, table=True):

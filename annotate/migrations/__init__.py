@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from annotate.errors import WorkspaceError
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 """Every schema in order, the current one last."""
 
 _LOCK = 0x7472756D  # an arbitrary number by which PostgreSQL's openers take turns

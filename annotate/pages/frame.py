@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
@@ -20,12 +20,19 @@ from annotate.pages.markup import Markup, el
 
 log = logging.getLogger(__name__)
 
-PAGES: tuple[tuple[str, str, Role], ...] = (("", "Progress", "reviewer"),)
+PAGES: tuple[tuple[str, str, Role], ...] = (
+    ("", "Progress", "reviewer"),
+    ("labels", "Labels", "reviewer"),
+)
 """Path below /lead, name, and the role that sees it."""
 
 HANDLERS: dict[str, Role] = {
     "frame.navigation": "reviewer",
     "progress.show": "reviewer",
+    "labels.find": "reviewer",
+    "labels.click": "reviewer",
+    "labels.review": "reviewer",
+    "labels.back": "reviewer",
 }
 """Every handler with the role it needs; one that is not listed cannot be attached."""
 
@@ -48,10 +55,16 @@ class Desk:
 
     ledger: Ledger
     person: Person
-    query: dict[str, str]
 
     def may(self, role: Role) -> bool:
         return self.person.may(role)
+
+
+class Told(NamedTuple):
+    """What a handler returns with a word to the person: the values of its outputs, and what was done."""
+
+    values: Sequence[Any]
+    done: str
 
 
 def on(
@@ -62,13 +75,15 @@ def on(
     inputs: Sequence[Any] = (),
     outputs: Sequence[Any] = (),
     *,
-    data: bool = False,
+    told: gr.HTML | None = None,
+    clicked: bool = False,
     **options: Any,
-) -> Any:
+) -> None:
     """Attach `run(desk, *values)` to a Gradio event, for those whose role HANDLERS allows.
 
-    data: what was clicked comes first among the values, as a dict of its data attributes. A TrueloopError is told to
-    the person; of any other they only learn that there was one, as its text may hold a label's.
+    run returns one value an output, as a list, or Told. told: where the person reads what was done or went wrong; of an
+    error that is no TrueloopError only that there was one, as its text may hold a label's. clicked: what was clicked
+    comes first among the values, as a dict of its data attributes.
     """
     role = HANDLERS[name]
 
@@ -78,21 +93,45 @@ def on(
             person = whoami(request.request)
             if not person.may(role):
                 raise NotAllowed(f"this needs the role {role}, yours is {person.role}")
-            return run(Desk(ledger, person, dict(request.request.query_params)), *values)
+            made = run(Desk(ledger, person), *values)
         except TrueloopError as error:
-            raise _told(error.what, error.where, error.next) from None
+            return refuse(_sentence(error))
         except Exception as error:
             log.error("%s: %s", name, type(error).__name__)
-            raise _told("an error in Trueloop", "", "Nothing was saved; see the server's log") from None
+            return refuse("An error in Trueloop: nothing was saved. See the server's log.")
+        if told is None:
+            return made[0] if len(outputs) == 1 else made
+        if isinstance(made, Told):
+            return [*made.values, el("p", made.done, class_="ld-done", role="status")]
+        return [*made, ""]
+
+    def refuse(why: str) -> Any:
+        if told is None:
+            raise gr.Error(escape(why), duration=None, print_exception=False, title="Not done")  # it is shown as HTML
+        return [*(gr.skip() for _ in outputs), el("p", why, class_="ld-problem", role="alert")]
 
     def answer_click(request: gr.Request, event: gr.EventData, *values: Any) -> Any:
         sent = event._data if isinstance(event._data, dict) else {}
         return answer(request, {str(key): str(value) for key, value in sent.items()}, *values)
 
-    handler: Any = answer_click if data else answer
+    handler: Any = answer_click if clicked else answer
     handler.handler = name
-    quiet = {"show_progress": "hidden", **options}
-    return event(handler, list(inputs), list(outputs), queue=False, api_name=name, api_visibility="private", **quiet)
+    shown = [*outputs] if told is None else [*outputs, told]
+    event(
+        handler,
+        list(inputs),
+        shown,
+        queue=False,
+        show_progress="hidden",
+        api_name=name,
+        api_visibility="private",
+        **options,
+    )
+
+
+def _sentence(error: TrueloopError) -> str:
+    said = f"{error.where}: {error.what}" if error.where else error.what
+    return f"{said[:1].upper()}{said[1:]}." + (f" {error.next}." if error.next else "")
 
 
 def clickable(value: str = "", **options: Any) -> gr.HTML:
@@ -110,8 +149,8 @@ def begin(demo: gr.Blocks, ledger: Ledger, path: str, title: str) -> None:
     gr.Navbar(visible=False)
     links = area(_navigation(path, "reviewer", ""), elem_classes="ld-top", js=f"document.title = '{title} · Trueloop'")
 
-    def navigation(desk: Desk) -> Markup:
-        return _navigation(path, desk.person.role, desk.person.name)
+    def navigation(desk: Desk) -> list[Markup]:
+        return [_navigation(path, desk.person.role, desk.person.name)]
 
     on(ledger, demo.load, "frame.navigation", navigation, outputs=[links])
     area(el("h1", title, class_="ld-title", id="ld-title"))
@@ -131,10 +170,3 @@ def _navigation(path: str, role: Role, name: str) -> Markup:
         el("span", name, class_="ld-name"),
         aria_label="Pages",
     )
-
-
-def _told(what: str, where: str, next: str) -> gr.Error:
-    """The message for the person, escaped: Gradio shows it as HTML."""
-    said = f"{where}: {what}" if where else what
-    said = f"{said[:1].upper()}{said[1:]}." + (f" {next}." if next else "")
-    return gr.Error(escape(said), duration=None, print_exception=False, title="Not done")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import gradio as gr
 
-from annotate.effort import HOURS, Forecast, Report, Work, report
+from annotate.effort import COMPARED, HOURS, Forecast, Report, Work, report
 from annotate.ledger import Ledger
 from annotate.pages.frame import Desk, area, begin, on
 from annotate.pages.markup import Markup, el, join, table
@@ -35,11 +35,15 @@ def build(demo: gr.Blocks, ledger: Ledger) -> None:
     on(ledger, gr.Timer(REFRESH_SECONDS).tick, "progress.show", show, outputs=[shown])
 
 
-def show(desk: Desk) -> Markup:
+def show(desk: Desk) -> list[Markup]:
     """The whole page, as of now; names for leads, pseudonyms for reviewers."""
     now = time.time()
     with desk.ledger.read() as session:
         found = report(session, now=now)
+    return [_all(found, now, named=desk.may("lead"))]
+
+
+def _all(found: Report, now: float, *, named: bool) -> Markup:
     return join(
         _tiles(found),
         el(
@@ -49,10 +53,11 @@ def show(desk: Desk) -> Markup:
             _section("Flags", _reasons(found.flags, FLAGGED, "Nothing was flagged lately.")),
             class_="ld-columns",
         ),
-        _section("People", _people(found.people, now, named=desk.may("lead"))),
+        _section("People", _people(found.people, now, named=named)),
         el(
             "p",
-            f"Times, agreement, skips and flags are of the newest {found.recent:,} judgments; the bounds hold 95%. "
+            f"Times, skips and flags are of the newest {found.recent:,} judgments, agreement of their newest "
+            f"{COMPARED:,} pairs; the bounds hold 95%. "
             f"Updated at {_clock(now)} UTC, and again every {REFRESH_SECONDS} seconds.",
             class_="ld-note",
         ),

@@ -1,15 +1,17 @@
 """The lead pages as one Gradio application under /lead: progress, labels, people, campaign, export."""
 
+import warnings
 from collections.abc import Callable
+from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI
 
 from annotate.ledger import Ledger
-from annotate.pages import progress
+from annotate.pages import labels, progress
 from annotate.pages.frame import HEAD, PAGES
 
-BUILD: dict[str, Callable[[gr.Blocks, Ledger], None]] = {"": progress.build}
+BUILD: dict[str, Callable[[gr.Blocks, Ledger], None]] = {"": progress.build, "labels": labels.build}
 """What builds the page at each path of PAGES."""
 
 
@@ -26,15 +28,8 @@ def pages(ledger: Ledger) -> gr.Blocks:
 def mount(app: FastAPI, ledger: Ledger, root_path: str = "") -> None:
     """Put the lead pages under /lead of the application."""
     theme = gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
-    gr.mount_gradio_app(
-        app,
-        pages(ledger),
-        path="/lead",
-        footer_links=[],
-        run_history=False,
-        ssr_mode=False,
-        show_error=True,
-        theme=theme,
-        head=HEAD,
-        root_path=f"{root_path}/lead" if root_path else None,
-    )
+    options: dict[str, Any] = {"footer_links": [], "run_history": False, "ssr_mode": False, "theme": theme, "head": HEAD}
+    under = f"{root_path}/lead" if root_path else None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "SSR mode is not supported with multi-page apps")  # nobody asked for it
+        gr.mount_gradio_app(app, pages(ledger), path="/lead", root_path=under, **options)
