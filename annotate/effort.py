@@ -17,7 +17,7 @@ from sqlmodel import Session, col, select
 
 from annotate.quality import agreement_interval, krippendorff_alpha
 from annotate.statistics import Interval, clustered_bootstrap
-from annotate.tables import Annotator, Identity, Label, Pair, Tally
+from annotate.tables import Annotator, Identity, Label, Pair, Prompt, Tally
 from annotate.tally import Counts, progress
 
 RECENT = 2000
@@ -96,6 +96,12 @@ def report(session: Session, *, now: float | None = None) -> Report:
         forecast=forecast(left, hourly[:-1]),
         person_hours=hours,
     )
+
+
+def totals(session: Session) -> tuple[int, int]:
+    """How many labels count, and how many prompts there are."""
+    labels = session.exec(select(func.coalesce(func.sum(Tally.labels), 0))).one()
+    return int(labels), session.exec(select(func.count(col(Prompt.id)))).one()
 
 
 def labels_per_hour(session: Session, now: float) -> list[int]:

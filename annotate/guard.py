@@ -80,6 +80,8 @@ ROUTES: tuple[Rule, ...] = (
     Rule("GET", "/lead", "reviewer"),
     Rule("GET", "/lead/", "reviewer", gradio=True, evaluates=True),
     Rule("GET", "/lead/labels", "reviewer", gradio=True, evaluates=True),
+    Rule("GET", "/lead/people", "lead", gradio=True, evaluates=True),
+    Rule("GET", "/lead/export", "reviewer", gradio=True, evaluates=True),
     Rule("GET", "/lead/assets/{path:path}", "reviewer"),
     Rule("GET", "/lead/static/{path:path}", "reviewer"),
     Rule("GET", "/lead/theme.css", "reviewer"),

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 PAGES: tuple[tuple[str, str, Role], ...] = (
     ("", "Progress", "reviewer"),
     ("labels", "Labels", "reviewer"),
+    ("people", "People", "lead"),
+    ("export", "Export", "reviewer"),
 )
 """Path below /lead, name, and the role that sees it."""
 
@@ -33,6 +35,10 @@ HANDLERS: dict[str, Role] = {
     "labels.click": "reviewer",
     "labels.review": "reviewer",
     "labels.back": "reviewer",
+    "people.list": "lead",
+    "people.invite": "lead",
+    "people.click": "lead",
+    "export.show": "reviewer",
 }
 """Every handler with the role it needs; one that is not listed cannot be attached."""
 
@@ -102,7 +108,7 @@ def on(
         if told is None:
             return made[0] if len(outputs) == 1 else made
         if isinstance(made, Told):
-            return [*made.values, el("p", made.done, class_="ld-done", role="status")]
+            return [*made.values, el("p", made.done, class_="ld-done", role="status") if made.done else ""]
         return [*made, ""]
 
     def refuse(why: str) -> Any:

@@ -8,10 +8,15 @@ import gradio as gr
 from fastapi import FastAPI
 
 from annotate.ledger import Ledger
-from annotate.pages import labels, progress
+from annotate.pages import export, labels, people, progress
 from annotate.pages.frame import HEAD, PAGES
 
-BUILD: dict[str, Callable[[gr.Blocks, Ledger], None]] = {"": progress.build, "labels": labels.build}
+BUILD: dict[str, Callable[[gr.Blocks, Ledger], None]] = {
+    "": progress.build,
+    "labels": labels.build,
+    "people": people.build,
+    "export": export.build,
+}
 """What builds the page at each path of PAGES."""
 
 
@@ -28,7 +33,13 @@ def pages(ledger: Ledger) -> gr.Blocks:
 def mount(app: FastAPI, ledger: Ledger, root_path: str = "") -> None:
     """Put the lead pages under /lead of the application."""
     theme = gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
-    options: dict[str, Any] = {"footer_links": [], "run_history": False, "ssr_mode": False, "theme": theme, "head": HEAD}
+    options: dict[str, Any] = {
+        "footer_links": [],
+        "run_history": False,
+        "ssr_mode": False,
+        "theme": theme,
+        "head": HEAD,
+    }
     under = f"{root_path}/lead" if root_path else None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "SSR mode is not supported with multi-page apps")  # nobody asked for it
