@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 COOKIE = "trueloop_session"
 MAX_BODY_BYTES = 1 << 20
+MAX_UPLOAD_BYTES = 64 << 20
+"""Of a file that a lead imports."""
 STREAM_SECONDS = 0.4
 """How often a stream looks whether its reader may still read."""
 
@@ -35,7 +37,7 @@ class Rule:
     """One route: who may call it. `role` None is for everybody, without signing in.
 
     gradio: a page that it renders. evaluates: one that may make code out of text, as gr.HTML and js= of events do;
-    nothing that annotators or models wrote may be put into the code of such a page.
+    nothing that annotators or models wrote may be put into the code of such a page. most: bytes of its body.
     """
 
     method: str
@@ -43,6 +45,7 @@ class Rule:
     role: Role | None
     gradio: bool = False
     evaluates: bool = False
+    most: int = MAX_BODY_BYTES
 
 
 ROUTES: tuple[Rule, ...] = (
@@ -81,11 +84,14 @@ ROUTES: tuple[Rule, ...] = (
     Rule("GET", "/lead/", "reviewer", gradio=True, evaluates=True),
     Rule("GET", "/lead/labels", "reviewer", gradio=True, evaluates=True),
     Rule("GET", "/lead/people", "lead", gradio=True, evaluates=True),
+    Rule("GET", "/lead/campaign", "lead", gradio=True, evaluates=True),
     Rule("GET", "/lead/export", "reviewer", gradio=True, evaluates=True),
     Rule("GET", "/lead/assets/{path:path}", "reviewer"),
     Rule("GET", "/lead/static/{path:path}", "reviewer"),
     Rule("GET", "/lead/theme.css", "reviewer"),
     Rule("POST", "/lead/gradio_api/run/{api_name}", "reviewer"),
+    Rule("POST", "/lead/gradio_api/upload", "lead", most=MAX_UPLOAD_BYTES),
+    Rule("GET", "/lead/gradio_api/upload_progress", "lead"),
 )
 
 _COMPILED = [(rule, compile_path(rule.path)[0]) for rule in ROUTES]
@@ -173,8 +179,8 @@ class Guard:
             allowed = ", ".join(sorted(methods))
             return refusal(405, "this route does not take that method", where=where, headers={"allow": allowed})
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length[:20]) > MAX_BODY_BYTES:
-            return refusal(413, f"a request has at most {MAX_BODY_BYTES} bytes", where=where)
+        if not length.isdecimal() or int(length[:20]) > rule.most:
+            return refusal(413, f"a request has at most {rule.most} bytes", where=where)
         if rule.method not in ("GET", "HEAD") and not _own_origin(headers):
             return refusal(403, "a write from another site is refused", where=where, next="Use the page itself")
         if rule.role is None:

@@ -1,14 +1,15 @@
-"""Reviews: one pair with everything that was said about it, and the verdicts of reviewers, which are facts too."""
+"""Reviews: one pair with everything that was said about it, the verdicts of reviewers, and what leads make gold."""
 
 import time
 from typing import Any, Literal, NamedTuple, get_args
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, func, select
 
 from annotate.auth import Person
 from annotate.errors import BadInput, NotFound
+from annotate.gold import Use, copy_as_gold
 from annotate.ledger import Ledger, audit
-from annotate.tables import Annotator, Guideline, Identity, Label, Pair, PairResponse, Prompt, Response, Review
+from annotate.tables import Annotator, Gold, Guideline, Identity, Label, Pair, PairResponse, Prompt, Response, Review
 
 Verdict = Literal["agree", "disagree", "unusable"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -98,3 +99,73 @@ def review(ledger: Ledger, by: Person, uuid: str, verdict: str, reason: str) -> 
         return row.id
 
     return ledger.write(write)
+
+
+class Item(NamedTuple):
+    """A pair whose answer is known: the beginning of its prompt, what it is for, and how many labels it got."""
+
+    pair: str
+    prompt: str
+    use: str
+    explanation: str
+    answers: int
+
+
+def gold_items(session: Session) -> list[Item]:
+    """All gold items as their newest rows say, newest first."""
+    newest = select(func.max(Gold.id)).group_by(col(Gold.pair_id))
+    answers = (
+        select(func.count(col(Label.uuid)))
+        .where(Label.pair_id == Gold.pair_id, col(Label.retracted).is_(False), col(Label.skip_reason).is_(None))
+        .scalar_subquery()
+    )
+    query = (
+        select(  # type: ignore[call-overload]
+            Gold.pair_id, func.substr(Prompt.text, 1, 200), Gold.use, Gold.explanation, answers
+        )
+        .join(Pair, col(Pair.id) == col(Gold.pair_id))
+        .join(Prompt, col(Prompt.id) == col(Pair.prompt_id))
+        .where(col(Gold.id).in_(newest))
+        .order_by(col(Gold.id).desc())
+    )
+    return [Item._make(row) for row in session.exec(query)]
+
+
+def make_gold(ledger: Ledger, by: Person, uuid: str, use: str, explanation: str) -> str:
+    """Make a gold item of a label: its ranking is the answer. Returns the item's pair id.
+
+    Raises NotFound, and BadInput for an unknown use, a skip, or an explanation that is missing or too long.
+    """
+    explanation = explanation.strip()
+    if use not in ("practice", "control"):
+        raise BadInput("choose what it is for", where="use", next="Use practice or control")
+    if not 1 <= len(explanation) <= MOST_REASON:
+        raise BadInput(f"an explanation has 1 to {MOST_REASON} characters", where="explanation")
+    chosen: Use = "practice" if use == "practice" else "control"
+
+    def write(session: Session) -> str:
+        label = session.get(Label, uuid)
+        if label is None:
+            raise NotFound("there is no such label", where=uuid[:64])
+        if not label.ranking:
+            raise BadInput("a skip is no answer", where=uuid[:64])
+        made = copy_as_gold(session, label.pair_id, label.ranking, explanation, chosen, author=by.id)
+        audit(session, by.id, "gold.made", made, {"use": chosen})
+        return made
+
+    return ledger.write(write)
+
+
+def drop_gold(ledger: Ledger, by: Person, pair_id: str) -> None:
+    """Take a gold item out of use; raises NotFound."""
+
+    def write(session: Session) -> None:
+        row = session.exec(select(Gold).where(Gold.pair_id == pair_id).order_by(col(Gold.id).desc())).first()
+        if row is None:
+            raise NotFound("there is no such gold item", where=pair_id[:64])
+        fields = row.model_dump(exclude={"id", "use", "author", "created_at"})
+        session.add(Gold(**fields, use="off", author=by.id, created_at=time.time()))
+        session.flush()
+        audit(session, by.id, "gold.dropped", pair_id, {})
+
+    ledger.write(write)

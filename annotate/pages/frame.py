@@ -24,6 +24,7 @@ PAGES: tuple[tuple[str, str, Role], ...] = (
     ("", "Progress", "reviewer"),
     ("labels", "Labels", "reviewer"),
     ("people", "People", "lead"),
+    ("campaign", "Campaign", "lead"),
     ("export", "Export", "reviewer"),
 )
 """Path below /lead, name, and the role that sees it."""
@@ -34,10 +35,18 @@ HANDLERS: dict[str, Role] = {
     "labels.find": "reviewer",
     "labels.click": "reviewer",
     "labels.review": "reviewer",
+    "labels.gold": "lead",
     "labels.back": "reviewer",
     "people.list": "lead",
     "people.invite": "lead",
     "people.click": "lead",
+    "campaign.show": "lead",
+    "campaign.preset": "lead",
+    "campaign.check": "lead",
+    "campaign.apply": "lead",
+    "campaign.gold": "lead",
+    "campaign.ungold": "lead",
+    "campaign.import": "lead",
     "export.show": "reviewer",
 }
 """Every handler with the role it needs; one that is not listed cannot be attached."""

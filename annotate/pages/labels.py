@@ -10,7 +10,7 @@ from annotate.ledger import Ledger
 from annotate.pages.frame import Desk, Told, area, begin, clickable, on
 from annotate.pages.markup import Markup, el, join, table
 from annotate.pages.pair import pair, ranking_words
-from annotate.reviews import MOST_REASON, open_label, review
+from annotate.reviews import MOST_REASON, make_gold, open_label, review
 from annotate.search import Found, Wanted, find, pseudonym
 
 KINDS = {
@@ -63,14 +63,23 @@ def build(demo: gr.Blocks, ledger: Ledger) -> None:
             uuid = gr.Textbox(visible=False)
             send = gr.Button("Write the review", variant="primary", elem_classes="ld-send")
             told = area()
+        with gr.Accordion("Use as a gold item", open=False, visible=False) as gold:
+            use = gr.Radio(
+                [("Practice, with the explanation after it", "practice"), ("Control, never marked", "control")],
+                label="What for",
+            )
+            explanation = gr.Textbox(label="Why this is the right answer", lines=2, max_length=MOST_REASON)
+            make = gr.Button("Make it a gold item", elem_classes="ld-send")
+            made = area()
 
     filters = [words, kind, round, person, objective, split]
     changed = (search.click, words.submit, round.submit, person.submit, kind.change, objective.change, split.change)
     for event in (demo.load, *changed):
         on(ledger, event, "labels.find", first_page, filters, [shown], told=problem)
-    seen = [shown, listing, opened, label, uuid, verdict, reason, told]
+    seen = [shown, listing, opened, label, uuid, verdict, reason, told, gold, use, explanation, made]
     on(ledger, shown.click, "labels.click", click, filters, seen, told=problem, clicked=True)
     on(ledger, send.click, "labels.review", write, [uuid, verdict, reason], [label, verdict, reason], told=told)
+    on(ledger, make.click, "labels.gold", gild, [uuid, use, explanation], [use, explanation], told=made)
     on(ledger, back.click, "labels.back", leave, outputs=[listing, opened], js=_RETURN)
 
 
@@ -84,12 +93,13 @@ def click(desk: Desk, clicked: dict[str, str], *filters: Any) -> list[Any]:
     if clicked.get("do") == "open":
         shown = opened(desk, clicked.get("id", ""))
         hide, show = gr.Column(visible=False), gr.Column(visible=True)
-        return [gr.skip(), hide, show, shown, clicked["id"], None, "", ""]
+        gold = gr.Accordion(visible=desk.may("lead"))
+        return [gr.skip(), hide, show, shown, clicked["id"], None, "", "", gold, None, "", ""]
     try:
         before = int(clicked.get("before", ""))
     except ValueError:
         raise BadInput("there is no such page") from None
-    return [_page(desk, filters, before), *[gr.skip()] * 7]
+    return [_page(desk, filters, before), *[gr.skip()] * 11]
 
 
 def opened(desk: Desk, uuid: str) -> Markup:
@@ -103,6 +113,12 @@ def write(desk: Desk, uuid: str | None, verdict: str | None, reason: str | None)
     """Store a review, and show the label with it."""
     review(desk.ledger, desk.person, uuid or "", verdict or "", reason or "")
     return Told([opened(desk, uuid or ""), None, ""], "Written.")
+
+
+def gild(desk: Desk, uuid: str | None, use: str | None, explanation: str | None) -> Told:
+    """Make a gold item of the label that is open: its ranking is the answer."""
+    make_gold(desk.ledger, desk.person, uuid or "", use or "", explanation or "")
+    return Told([None, ""], "It is a gold item now; the campaign says how many of them people get.")
 
 
 def leave(desk: Desk) -> list[Any]:

@@ -7,14 +7,16 @@ from typing import Any
 import gradio as gr
 from fastapi import FastAPI
 
+from annotate.guard import MAX_UPLOAD_BYTES
 from annotate.ledger import Ledger
-from annotate.pages import export, labels, people, progress
+from annotate.pages import campaign, export, labels, people, progress
 from annotate.pages.frame import HEAD, PAGES
 
 BUILD: dict[str, Callable[[gr.Blocks, Ledger], None]] = {
     "": progress.build,
     "labels": labels.build,
     "people": people.build,
+    "campaign": campaign.build,
     "export": export.build,
 }
 """What builds the page at each path of PAGES."""
@@ -40,6 +42,7 @@ def mount(app: FastAPI, ledger: Ledger, root_path: str = "") -> None:
         "theme": theme,
         "head": HEAD,
     }
+    options["max_file_size"] = MAX_UPLOAD_BYTES
     under = f"{root_path}/lead" if root_path else None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "SSR mode is not supported with multi-page apps")  # nobody asked for it
