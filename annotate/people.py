@@ -8,7 +8,8 @@ from sqlmodel import Session, col, select
 from annotate.auth import ROLES, Person, Role
 from annotate.errors import BadInput, NotAllowed, NotFound
 from annotate.ledger import Ledger, audit
-from annotate.tables import Annotator, Identity, Label, Tally
+from annotate.profiles import ProfileIn, save_profile
+from annotate.tables import Annotator, Identity, Label, Profile, Tally
 
 MOST = 500
 
@@ -22,7 +23,8 @@ class Member(NamedTuple):
     active: bool
     labels: int
     last_at: float | None
-    has_password: bool
+    languages: list[str]
+    expertise: list[str]
 
 
 def roster(session: Session, part: str = "") -> list[Member]:
@@ -31,16 +33,24 @@ def roster(session: Session, part: str = "") -> list[Member]:
     last = select(func.max(Label.created_at)).where(Label.annotator_id == Annotator.id).scalar_subquery()
     query = (
         select(  # type: ignore[call-overload]
-            Annotator.id, Identity.name, Annotator.role, Annotator.active, labels, last, Identity.password_hash
+            Annotator.id,
+            Identity.name,
+            Annotator.role,
+            Annotator.active,
+            labels,
+            last,
+            Profile.languages,
+            Profile.expertise,
         )
         .join(Identity, col(Identity.annotator_id) == col(Annotator.id))
+        .join(Profile, col(Profile.annotator_id) == col(Annotator.id), isouter=True)
         .where(col(Identity.name).icontains(part.strip(), autoescape=True))
         .order_by(col(Annotator.active).desc(), col(Identity.name))
         .limit(MOST)
     )
     return [
-        Member(identity, name, role, active, int(count or 0), last_at, password is not None)
-        for identity, name, role, active, count, last_at, password in session.exec(query)
+        Member(identity, name, role, active, int(count or 0), last_at, languages or [], expertise or [])
+        for identity, name, role, active, count, last_at, languages, expertise in session.exec(query)
     ]
 
 
@@ -76,3 +86,25 @@ def set_role(ledger: Ledger, identity: str, role: str, *, by: Person) -> None:
             audit(session, by.id, "role.set", identity, {"role": role})
 
     ledger.write(write)
+
+
+def describe(ledger: Ledger, identity: str, languages: str, expertise: str, *, by: Person) -> None:
+    """Write down which languages somebody reads and what they know about, each a list with commas.
+
+    Raises NotFound, NotAllowed for somebody above `by`, BadInput for words that are too many or too long.
+    """
+    with ledger.read() as session:
+        person = session.get(Annotator, identity)
+    if person is None:
+        raise NotFound("there is no such person", where=identity[:64])
+    if person.role in ROLES and not by.may(ROLES[ROLES.index(person.role)]):
+        raise NotAllowed(f"a {by.role} cannot change a {person.role}", next="Ask an admin")
+    try:
+        change = ProfileIn(languages=_words(languages), expertise=_words(expertise))
+    except ValueError as error:
+        raise BadInput("up to 100 words of up to 200 characters each", where="languages, expertise") from error
+    save_profile(ledger, identity, change)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())

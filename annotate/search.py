@@ -136,19 +136,21 @@ def _by_words(
     if not places:
         return [], None
     conditions, values = _conditions(wanted)
-    probe = _STANDS_POSTGRESQL if postgresql else _STANDS
-    # Of a pair whose own texts are found too, a rationale would bring the same label a second time.
+    stands = _STANDS_POSTGRESQL if postgresql else _STANDS
+    # The texts of a pair find all of its labels, a rationale only its own; where both do, the label comes once.
+    whole_pair = f"place.first AND {stands.format(at='place')}"
     once = (
         "(place.first OR NOT EXISTS (SELECT 1 FROM catalog AS start WHERE start.pair_id = place.pair_id "
-        f"AND start.first AND {probe}))"
+        f"AND start.first AND {stands.format(at='start')}))"
     )
     statement = text(
         "SELECT place.id AS place, entry.id FROM catalog AS place JOIN catalog AS entry "
-        "ON entry.pair_id = place.pair_id AND (place.first OR entry.id = place.id) "
+        f"ON entry.pair_id = place.pair_id AND (entry.id = place.id OR ({whole_pair})) "
         f"WHERE place.id IN :places AND {once} AND {conditions} ORDER BY place.id DESC, entry.id DESC"
     ).bindparams(bindparam("places", expanding=True))
     found: list[int] = []
-    rows = connection.execute(statement, values | {"places": places, "query": query}).all()
+    texts = query if postgresql else f"texts : ({query})"
+    rows = connection.execute(statement, values | {"places": places, "texts": texts}).all()
     for number, row in enumerate(rows):
         found.append(row.id)
         whole = number + 1 == len(rows) or rows[number + 1].place != row.place
@@ -194,10 +196,10 @@ _PLACES_POSTGRESQL = text(
     "SELECT id FROM catalog_words WHERE words @@ websearch_to_tsquery('simple', :query) AND id < :top "
     "ORDER BY id DESC LIMIT :size"
 )
-_STANDS = "EXISTS (SELECT 1 FROM catalog_words WHERE catalog_words MATCH :query AND catalog_words.rowid = start.id)"
+_STANDS = "EXISTS (SELECT 1 FROM catalog_words WHERE catalog_words MATCH :texts AND catalog_words.rowid = {at}.id)"
 _STANDS_POSTGRESQL = (
-    "EXISTS (SELECT 1 FROM catalog_words WHERE catalog_words.id = start.id "
-    "AND words @@ websearch_to_tsquery('simple', :query))"
+    "EXISTS (SELECT 1 FROM catalog_words WHERE catalog_words.id = {at}.id "
+    "AND texts @@ websearch_to_tsquery('simple', :texts))"
 )
 _COUNTS = "NOT EXISTS (SELECT 1 FROM label AS later WHERE later.supersedes = entry.label_uuid)"
 _DISPUTED = (

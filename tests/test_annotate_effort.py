@@ -24,6 +24,8 @@ def judge(ledger: Ledger, who: str, at: float, number: int, best: int = 0, **mor
     task = queue.claim(ledger, who, now=at)[0]
     ids = sorted(response.id for response in task.responses)
     ranking = ((ids[best],), (ids[1 - best],))
+    if more.get("flags"):
+        more["flags"] = ("unsafe", f"nonsense@{ids[0]}")
     uuid = f"{who}-{number:08d}"
     queue.submit(ledger, who, Judgment(uuid=uuid, slot=task.slot, ranking=ranking, **more), now=at)  # type: ignore[arg-type]
     return uuid
@@ -36,7 +38,7 @@ def test_the_report_counts_what_counts(any_ledger: Ledger) -> None:
     """
     put_into_queue(any_ledger, numbered(2), overlap=2)
     join_in(any_ledger, "ann", "bob")
-    judge(any_ledger, "ann", NOW - 2 * HOUR, 1, active_ms=4000, flags=("unsafe", "nonsense@x"))
+    judge(any_ledger, "ann", NOW - 2 * HOUR, 1, active_ms=4000, flags=True)
     undone = judge(any_ledger, "ann", NOW - HOUR, 2, active_ms=8000)
     queue.undo(any_ledger, "ann", undone, now=NOW - HOUR + 1)
     judge(any_ledger, "bob", NOW - HOUR, 1, active_ms=6000)

@@ -71,3 +71,17 @@ def test_a_change_of_role_stands_in_the_audit(ledger: Ledger) -> None:
     with ledger.read() as session:
         rows = session.exec(select(Audit).where(Audit.action == "role.set", Audit.subject == ann.id)).all()
     assert [(row.actor, row.detail) for row in rows] == [(lead.id, {"role": "reviewer"})]
+
+
+def test_languages_and_expertise_are_written_down_by_leads(any_ledger: Ledger) -> None:
+    lead, ann = signed_in(any_ledger, "Lea", "lead"), signed_in(any_ledger, "Ann")
+    people.describe(any_ledger, ann.id, " German,Arabic ,, German", "tea", by=lead)
+    with any_ledger.read() as session:
+        one = people.roster(session, "Ann")[0]
+    assert (one.languages, one.expertise) == (["German", "Arabic"], ["tea"])
+    with pytest.raises(BadInput, match="200 characters"):
+        people.describe(any_ledger, ann.id, "x" * 201, "", by=lead)
+    with pytest.raises(NotFound):
+        people.describe(any_ledger, "a-nobody", "", "", by=lead)
+    with pytest.raises(NotAllowed):
+        people.describe(any_ledger, signed_in(any_ledger, "Ada", "admin").id, "", "", by=lead)

@@ -77,3 +77,21 @@ def test_a_label_that_is_not_there_is_neither_opened_nor_reviewed(ledger: Ledger
         reviews.open_label(session, "nothing-here")
     with pytest.raises(NotFound):
         reviews.review(ledger, REVIEWER, "nothing-here", "agree", "")
+
+
+def test_a_sure_label_becomes_a_gold_item_until_it_is_taken_out(any_ledger: Ledger) -> None:
+    put_into_queue(any_ledger, numbered(1))
+    judged(any_ledger, "ann", "ann-first-0")
+    with pytest.raises(BadInput, match="what it is for"):
+        reviews.make_gold(any_ledger, REVIEWER, "ann-first-0", "off", "It is short.")
+    with pytest.raises(BadInput, match="explanation has 1 to"):
+        reviews.make_gold(any_ledger, REVIEWER, "ann-first-0", "control", " ")
+    made = reviews.make_gold(any_ledger, REVIEWER, "ann-first-0", "practice", "It is short.")
+    with any_ledger.read() as session:
+        items = reviews.gold_items(session)
+    assert items == [(made, "Question 0?", "practice", "It is short.", 0)]
+    reviews.drop_gold(any_ledger, REVIEWER, made)
+    with any_ledger.read() as session:
+        assert [(item.pair, item.use) for item in reviews.gold_items(session)] == [(made, "off")]
+    with pytest.raises(NotFound):
+        reviews.drop_gold(any_ledger, REVIEWER, "nothing")

@@ -58,6 +58,14 @@ def test_words_are_found_in_prompts_responses_and_rationales(labelled: Ledger) -
     assert found(labelled, words='"minutes three"') == found(labelled, words="rice tea") == []
 
 
+def test_a_rationale_finds_its_own_label_alone_the_pairs_first_one_too(any_ledger: Ledger) -> None:
+    put_into_queue(any_ledger, [RICE], overlap=2)
+    label(any_ledger, "ann", 1, "Twelve", rationale="so it says")
+    label(any_ledger, "bob", 2, "Twelve")
+    assert found(any_ledger, words="says") == ["ann-00000001"]
+    assert found(any_ledger, words="says rice") == ["ann-00000001"]
+
+
 def test_words_and_filters_together_find_a_pairs_later_votes_too(labelled: Ledger) -> None:
     assert found(labelled, words="rice", annotator="bob") == ["bob-00000020"]
     assert found(labelled, words="tea", flagged=True) == ["ann-00000011"]

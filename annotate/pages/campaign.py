@@ -90,12 +90,12 @@ def _questions() -> list[Any]:
             filterable=False,
         )
         rationale = gr.Dropdown(RATIONALES, label="Reason in words", filterable=False)
-    with gr.Row():
-        ties = gr.Checkbox(label="A tie may be said", min_width=200)
-        bad = gr.Checkbox(label="Both may be called bad", min_width=200)
-        acceptable = gr.Checkbox(label="Is each acceptable?", min_width=200)
-        bins = gr.Checkbox(label="Safe, borderline or unsafe?", min_width=200)
-        edit = gr.Checkbox(label="The better one may be mended", min_width=200)
+    with gr.Row(elem_classes="ld-checks"):
+        ties = gr.Checkbox(label="A tie may be said")
+        bad = gr.Checkbox(label="Both may be called bad")
+        acceptable = gr.Checkbox(label="Is each acceptable?")
+        bins = gr.Checkbox(label="Safe, borderline or unsafe?")
+        edit = gr.Checkbox(label="The better one may be mended")
     criteria = gr.Textbox(
         label="Ratings of each response",
         info="One a line: name | question | low end | high end | highest number. Only the name is needed.",

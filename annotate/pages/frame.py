@@ -40,6 +40,7 @@ HANDLERS: dict[str, Role] = {
     "people.list": "lead",
     "people.invite": "lead",
     "people.click": "lead",
+    "people.describe": "lead",
     "campaign.show": "lead",
     "campaign.preset": "lead",
     "campaign.check": "lead",

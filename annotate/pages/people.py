@@ -9,7 +9,8 @@ from annotate.auth import ROLES
 from annotate.ledger import Ledger
 from annotate.pages.frame import Desk, Told, area, begin, clickable, on
 from annotate.pages.markup import Markup, el, join, table
-from annotate.people import Member, name_of, roster, set_role
+from annotate.people import Member, describe, name_of, roster, set_role
+from annotate.profiles import profile_of
 
 # The address is the browser's business: a proxy may serve us under any name.
 _WHOLE_LINK = (
@@ -33,11 +34,29 @@ def build(demo: gr.Blocks, ledger: Ledger) -> None:
     part = gr.Textbox(label="Find", placeholder="Part of a name", max_lines=1, elem_classes="ld-narrow")
     shown = clickable(el("p", "Loading …", class_="ld-empty"))
 
+    with gr.Column(visible=False, elem_id="ld-profile") as form:
+        heading = area()
+        with gr.Row(elem_classes="ld-filters"):
+            languages = gr.Textbox(label="Languages", placeholder="English, Arabic", max_lines=1, min_width=200)
+            expertise = gr.Textbox(label="Expertise", placeholder="medicine, law", max_lines=1, min_width=200)
+            save = gr.Button("Save", variant="primary", min_width=110)
+        whom = gr.Textbox(visible=False)
+
     on(ledger, demo.load, "people.list", show, [part], [shown], told=problem)
     on(ledger, part.submit, "people.list", show, [part], [shown], told=problem)
     for event in (invite_them.click, name.submit):
         on(ledger, event, "people.invite", invite, [name, role, part], [shown, link, name], told=problem)
-    on(ledger, shown.click, "people.click", click, [part], [shown, link], told=problem, clicked=True)
+    outputs = [shown, link, form, heading, whom, languages, expertise]
+    on(ledger, shown.click, "people.click", click, [part], outputs, told=problem, clicked=True)
+    on(
+        ledger,
+        save.click,
+        "people.describe",
+        write_down,
+        [whom, languages, expertise, part],
+        [shown, form],
+        told=problem,
+    )
 
 
 def show(desk: Desk, part: str | None) -> list[Markup]:
@@ -58,20 +77,37 @@ def click(desk: Desk, clicked: dict[str, str], part: str | None) -> Told:
     identity, act = clicked.get("id", ""), clicked.get("do", "")
     with desk.ledger.read() as session:
         name = name_of(session, identity)
+    done, link, asked = "", Markup(), {}
     if act == "link":
-        secret = auth.invite(desk.ledger, name, by=desk.person)
-        return Told([_people(desk, part), _link(name, secret)], "A new link was made; links made before still work.")
-    if act == "sure":
+        link = _link(name, auth.invite(desk.ledger, name, by=desk.person))
+        done = "A new link was made; links made before still work."
+    elif act == "sure":
         auth.deactivate(desk.ledger, name, by=desk.person)
-        return Told([_people(desk, part), ""], f"{name} was put out: signed out everywhere, labels kept.")
-    if act == "reactivate":
+        done = f"{name} was put out: signed out everywhere, labels kept."
+    elif act == "reactivate":
         auth.reactivate(desk.ledger, name, by=desk.person)
-        return Told([_people(desk, part), ""], f"{name} may come in again, by a new link.")
-    if act.startswith("role-"):
+        done = f"{name} may come in again, by a new link."
+    elif act.startswith("role-"):
         set_role(desk.ledger, identity, act.removeprefix("role-"), by=desk.person)
-        return Told([_people(desk, part), ""], f"{name} is {act.removeprefix('role-')} now.")
-    asked = {"deactivate": identity} if act == "deactivate" else {"role": identity} if act == "role" else {}
-    return Told([_people(desk, part, **asked), ""], "")
+        done = f"{name} is {act.removeprefix('role-')} now."
+    elif act in ("deactivate", "role"):
+        asked = {act: identity}
+    shown = [_people(desk, part, **asked), link]
+    if act != "describe":
+        return Told([*shown, gr.Column(visible=False), "", "", "", ""], done)
+    with desk.ledger.read() as session:
+        known = profile_of(session, identity)
+    words = [", ".join(known[which]) for which in ("languages", "expertise")]
+    heading = el("h2", f"What {name} can judge", class_="ld-h2")
+    return Told([*shown, gr.Column(visible=True), heading, identity, *words], done)
+
+
+def write_down(
+    desk: Desk, identity: str | None, languages: str | None, expertise: str | None, part: str | None
+) -> Told:
+    """Store languages and expertise of somebody."""
+    describe(desk.ledger, identity or "", languages or "", expertise or "", by=desk.person)
+    return Told([_people(desk, part), gr.Column(visible=False)], "Saved.")
 
 
 def _people(desk: Desk, part: str | None, *, deactivate: str = "", role: str = "") -> Markup:
@@ -79,7 +115,7 @@ def _people(desk: Desk, part: str | None, *, deactivate: str = "", role: str = "
         members = roster(session, part or "")
     return table(
         "People",
-        ["Name", "Role", "#Labels", "Last label", "What to do"],
+        ["Name", "Role", "Languages, expertise", "#Labels", "Last label", "What to do"],
         [
             (
                 join(
@@ -88,6 +124,7 @@ def _people(desk: Desk, part: str | None, *, deactivate: str = "", role: str = "
                     el("span", one.id, class_="ld-quote"),
                 ),
                 one.role if one.active else join(one.role, el("span", "put out", class_="ld-mark")),
+                join(", ".join(one.languages), el("span", ", ".join(one.expertise), class_="ld-quote")),
                 f"{one.labels:,}",
                 "–" if one.last_at is None else datetime.fromtimestamp(one.last_at, UTC).strftime("%Y-%m-%d %H:%M"),
                 _actions(desk, one, deactivate == one.id, role == one.id),
@@ -123,7 +160,12 @@ def _actions(desk: Desk, one: Member, sure: bool, role: bool) -> Markup | None:
         return join(el("span", "Make them", class_="ld-ask"), given, button("No", "keep", focus=True))
     if not one.active:
         return button("Let in again", "reactivate")
-    return join(button("New link", "link"), button("Role", "role"), button("Put out", "deactivate"))
+    return join(
+        button("New link", "link"),
+        button("Role", "role"),
+        button("Profile", "describe"),
+        button("Put out", "deactivate"),
+    )
 
 
 def _link(name: str, secret: str) -> Markup:

@@ -48,7 +48,7 @@ def upgrade() -> None:
 
 
 def _sqlite() -> None:
-    op.execute("CREATE VIRTUAL TABLE catalog_words USING fts5(body, content='', tokenize='unicode61')")
+    op.execute("CREATE VIRTUAL TABLE catalog_words USING fts5(texts, reason, content='', tokenize='unicode61')")
     row = ROW.format(new="label", flags="json_array_length(label.flags)", first="row_number() OVER pairs = 1")
     op.execute(
         f"INSERT INTO catalog ({COLUMNS}) {row} JOIN label ON label.pair_id = pair.id WHERE NOT label.retracted "
@@ -58,25 +58,25 @@ def _sqlite() -> None:
     words = (
         "(SELECT CASE WHEN catalog.first THEN prompt.text || char(10) || (SELECT group_concat(response.text, char(10)) "
         "FROM pair_response JOIN response ON response.id = pair_response.response_id "
-        "WHERE pair_response.pair_id = pair.id) || char(10) ELSE '' END "
+        "WHERE pair_response.pair_id = pair.id) ELSE '' END "
         "FROM pair JOIN prompt ON prompt.id = pair.prompt_id WHERE pair.id = catalog.pair_id)"
     )
     op.execute(
-        f"INSERT INTO catalog_words (rowid, body) SELECT catalog.id, {words} || label.rationale "
+        f"INSERT INTO catalog_words (rowid, texts, reason) SELECT catalog.id, {words}, label.rationale "
         f"FROM catalog JOIN label ON label.uuid = catalog.label_uuid WHERE NOT ({NO_WORDS}) ORDER BY catalog.id"
     )
     row = ROW.format(new="NEW", flags="json_array_length(NEW.flags)", first=FIRST.format(new="NEW"))
     op.execute(
         "CREATE TRIGGER label_catalog AFTER INSERT ON label WHEN NOT NEW.retracted BEGIN "
         f"INSERT INTO catalog ({COLUMNS}) {row} WHERE pair.id = NEW.pair_id; "
-        f"INSERT INTO catalog_words (rowid, body) SELECT catalog.id, {words} || NEW.rationale FROM catalog "
+        f"INSERT INTO catalog_words (rowid, texts, reason) SELECT catalog.id, {words}, NEW.rationale FROM catalog "
         f"WHERE catalog.id = (SELECT max(id) FROM catalog) AND NOT ({NO_WORDS.replace('rationale', 'NEW.rationale')}); "
         "END"
     )
 
 
 def _postgresql() -> None:
-    op.execute("CREATE TABLE catalog_words (id integer PRIMARY KEY, words tsvector NOT NULL)")
+    op.execute("CREATE TABLE catalog_words (id integer PRIMARY KEY, texts tsvector NOT NULL, words tsvector NOT NULL)")
     op.execute("CREATE INDEX catalog_words_words ON catalog_words USING gin (words)")
     row = ROW.format(new="label", flags="json_array_length(label.flags)", first="row_number() OVER pairs = 1")
     op.execute(
@@ -84,12 +84,15 @@ def _postgresql() -> None:
         "WINDOW pairs AS (PARTITION BY label.pair_id ORDER BY label.created_at, label.uuid) "
         "ORDER BY label.created_at, label.uuid"
     )
+    # texts: what the pair's own texts say; words: those and the rationale, which is what is looked up.
     words = (
-        "INSERT INTO catalog_words (id, words) SELECT catalog.id, to_tsvector('simple', left(CASE WHEN catalog.first "
-        "THEN (SELECT prompt.text || E'\\n' || (SELECT string_agg(response.text, E'\\n') FROM pair_response "
-        "JOIN response ON response.id = pair_response.response_id WHERE pair_response.pair_id = pair.id) || E'\\n' "
-        "FROM pair JOIN prompt ON prompt.id = pair.prompt_id WHERE pair.id = catalog.pair_id) ELSE '' END || "
-        "{new}.rationale, 200000)) FROM catalog "
+        "INSERT INTO catalog_words (id, texts, words) SELECT catalog.id, shown.texts, "
+        "shown.texts || to_tsvector('simple', left({new}.rationale, 200000)) FROM catalog "
+        "CROSS JOIN LATERAL (SELECT to_tsvector('simple', left(COALESCE((SELECT prompt.text || E'\\n' || "
+        "(SELECT string_agg(response.text, E'\\n') FROM pair_response JOIN response "
+        "ON response.id = pair_response.response_id WHERE pair_response.pair_id = pair.id) "
+        "FROM pair JOIN prompt ON prompt.id = pair.prompt_id WHERE pair.id = catalog.pair_id AND catalog.first), ''), "
+        "200000)) AS texts) AS shown "
     )
     op.execute(
         words.format(new="label")
