@@ -27,14 +27,20 @@ from annotate.workspace import Workspace
 STATIC = Path(str(files("annotate") / "static"))
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
-_HEAD = """
-<link rel="icon" href="./page/icon.svg">
-<link rel="stylesheet" href="./page/trueloop.css">
-<link rel="modulepreload" href="./page/label.js">
-<link rel="modulepreload" href="./page/outbox.js">
-<link rel="modulepreload" href="./page/pieces.js">
-<script type="module" src="./page/boot.js"></script>
-"""
+_NOT_AT_ONCE = ("early.js", "login.js", "password.js", "ar.js")
+_PRELOADED = sorted(
+    path.relative_to(STATIC).as_posix() for path in STATIC.rglob("*.js") if path.name not in _NOT_AT_ONCE
+)
+_HEAD = "\n".join(
+    (
+        '<script src="./page/early.js"></script>',
+        '<link rel="icon" href="./page/icon.svg">',
+        '<link rel="stylesheet" href="./page/trueloop.css">',
+        '<link rel="stylesheet" href="./page/label.css">',
+        *(f'<link rel="modulepreload" href="./page/{name}">' for name in _PRELOADED),
+        '<script type="module" src="./page/boot.js"></script>',
+    )
+)
 _PLACE = "tl-page"
 """Where boot.js puts the widget. Gradio's own HTML component makes code out of text, which the policy forbids."""
 

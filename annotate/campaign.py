@@ -54,7 +54,7 @@ _OPEN: dict[str, Any] = {
     "rationale": "optional",
 }
 PRESETS: dict[str, dict[str, Any]] = {
-    "none": _OPEN,
+    "none": _OPEN | {"grades": 0},
     # Bai et al. 2022, https://arxiv.org/abs/2204.05862, 2.2: which is better, and how clearly; no ties.
     "hh": _OPEN | {"ties": False, "both_bad": False, "edit": False, "rationale": "off"},
     # Wang et al. 2025, https://arxiv.org/abs/2503.04378: helpfulness of each, then -3 to 3 with reasons.
@@ -77,7 +77,7 @@ class CampaignSection(BaseModel):
     """Fills the fields from objective to rationale where they are null: the questions of a published campaign."""
     objective: Literal["helpful", "safe"] = "helpful"
     """What better means here; goes into the pairs that are made from then on."""
-    grades: int = Field(default=3, ge=0, le=3)
+    grades: int = Field(default=0, ge=0, le=3)
     """Strengths asked on each side: 3 is the scale from -3 to 3, 0 asks only which one."""
     ties: bool = True
     """Whether two responses may be called equally good."""

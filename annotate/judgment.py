@@ -95,7 +95,8 @@ def check_asked(judgment: Judgment, responses: Iterable[str], asked: CampaignSec
         name, _, response = flag.partition("@")
         if name in Flags and response and response not in known:
             raise BadInput(f"'{flag}' names no response of this pair", where="flags")
-    if judgment.strength is not None and abs(judgment.strength) > asked.grades:
+    any_strength = asked.is_open and not asked.grades  # a client may say what the page does not ask
+    if judgment.strength is not None and not any_strength and abs(judgment.strength) > asked.grades:
         highest = f"at most {asked.grades}" if asked.grades else "not asked"
         raise BadInput(f"strength {judgment.strength} is out of range: it is {highest} here", where="strength")
     if not asked.ties and any(len(tied) > 1 for tied in judgment.ranking):

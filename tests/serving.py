@@ -21,10 +21,11 @@ from annotate.tables import Prompt, Response
 
 @dataclass(frozen=True)
 class Example:
-    """One pair to put into the queue: a prompt (text or messages) and its responses."""
+    """One pair to put into the queue: a prompt (text or messages) and its responses, perhaps on a topic."""
 
     prompt: object
     responses: Sequence[str]
+    topic: str = ""
 
 
 def numbered(count: int) -> list[Example]:
@@ -43,7 +44,7 @@ def put_into_queue(ledger: Ledger, examples: Sequence[Example], *, round: int = 
             stored = Prompt(
                 id=prompt, messages=to_dicts(messages), text=flat_text(messages), group=prompt, split="train"
             )
-            stored.created_at = time.time()
+            stored.family, stored.created_at = example.topic, time.time()
             session.add(stored)
             ids = [digest([prompt, text]) for text in example.responses]
             for identity, text in zip(ids, example.responses, strict=True):
@@ -64,8 +65,12 @@ class Server:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
+        """Start it, unless it runs."""
+        if self._thread is not None:
+            return
         app = create_app(self.ledger)
         self._run(uvicorn.Config(app, port=self.port, log_level="warning", access_log=False, proxy_headers=False))
 
@@ -78,9 +83,13 @@ class Server:
             time.sleep(0.01)
 
     def stop(self) -> None:
+        """Stop it, unless it does not run."""
+        if self._thread is None:
+            return
         self._server.should_exit = True
         self._thread.join(timeout=20)
         assert not self._thread.is_alive(), "the server did not stop"
+        self._thread = None
 
     def text(self, response_id: str) -> str:
         """The text of a response."""

@@ -1,128 +1,17 @@
-"""The labelling page in a real browser, on a real server and a real ledger."""
+"""The labelling page in a real browser, on a real server and ledger: the plain comparison, and what always holds."""
 
 import json
-import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
+from desk import NEEDS_CHROMIUM, chromium, desk, labels, one_server, server
 from serving import Example, Server, numbered, put_into_queue
-from sqlmodel import select
 
 from annotate import auth
-from annotate.ledger import Ledger
-from annotate.tables import Label
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+__all__ = ["chromium", "desk", "one_server", "server"]
+
 CODE = "if a <b and c> d: List<int>"
-SHOWN = '.tl[data-state="pair"]'
-
-browser_test = pytest.mark.browser
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's package chromium")
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    ledger = Ledger.open(f"sqlite:///{tmp_path / 'labels.db'}", durable=False)
-    yield ledger
-    ledger.close()
-
-
-@pytest.fixture
-def server(ledger: Ledger) -> Iterator[Server]:
-    server = Server(ledger)
-    server.start()
-    yield server
-    server.stop()
-
-
-class Desk:
-    """One annotator in one browser: what they see, press and get told."""
-
-    def __init__(self, chromium: Any, server: Server, name: str = "ann") -> None:
-        self.server = server
-        self.context = chromium.new_context()
-        self.page = self.context.new_page()
-        self.problems: list[str] = []
-        self.requests: list[str] = []
-        self.page.on("console", lambda said: said.type == "error" and self.problems.append(said.text))
-        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        token = auth.new_token(server.ledger, name)
-        self.page.goto(server.url)
-        self.page.get_by_text("I have a token instead").click()
-        self.page.get_by_label("Token").fill(token)
-        self.page.get_by_role("button", name="Sign in with the token").click()
-
-    def ready(self) -> "Desk":
-        """Wait until a pair is on screen and keys are taken."""
-        self.page.wait_for_selector(f'{SHOWN}[aria-busy="false"]')
-        return self
-
-    def press(self, *keys: str) -> None:
-        """Press keys as a person would, each on a pair that was there to be seen."""
-        for key in keys:
-            self.ready()
-            self.page.keyboard.press(key)
-
-    @property
-    def slot(self) -> str:
-        return self.page.get_attribute(".tl", "data-slot")
-
-    @property
-    def texts(self) -> list[str]:
-        return self.page.locator(".tl-card .tl-text").evaluate_all("all => all.map(each => each.textContent)")
-
-    def saved(self) -> None:
-        self.page.wait_for_selector('.tl-saved:text-is("Saved")')
-
-    def said(self, text: str) -> None:
-        self.page.get_by_text(text).first.wait_for()
-
-
-@pytest.fixture
-def desk(chromium: Any, server: Server) -> Iterator[Callable[..., Desk]]:
-    desks: list[Desk] = []
-
-    def sit_down(*args: Any) -> Desk:
-        desks.append(Desk(chromium, server, *args))
-        return desks[-1]
-
-    yield sit_down
-    for each in desks:
-        each.context.close()
-        outside = [url for url in each.requests if not url.startswith((server.url, "data:", "blob:"))]
-        assert not outside, "the page asked for something outside"
-        assert not each.problems, each.problems
-
-
-def labels(ledger: Ledger) -> list[Label]:
-    with ledger.read() as session:
-        return list(session.exec(select(Label).order_by(Label.created_at)))  # type: ignore[arg-type]
-
-
-pytestmark = [browser_test, needs_chromium]
+pytestmark = NEEDS_CHROMIUM
 
 
 def test_a_pair_is_judged_by_one_key_and_the_next_one_comes(desk: Any, server: Server) -> None:
@@ -370,17 +259,6 @@ def test_two_annotators_never_get_the_same_place(desk: Any, server: Server) -> N
     ann.saved()
     bob.saved()
     assert len({each.slot_id for each in labels(server.ledger)}) == 2
-
-
-def test_more_than_two_responses_are_ranked_by_their_numbers(desk: Any, server: Server) -> None:
-    put_into_queue(server.ledger, [Example("Greet me.", ("Hello.", "Good morning!", "Oi."))])
-    ann = desk().ready()
-    texts = ann.texts
-    ann.page.keyboard.press("3")
-    ann.page.keyboard.press("2")
-    ann.saved()
-    label = labels(server.ledger)[0]
-    assert [server.text(place[0]) for place in label.ranking] == [texts[2], texts[1], texts[0]]
 
 
 def test_everything_works_by_mouse_too(desk: Any, server: Server) -> None:

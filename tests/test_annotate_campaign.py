@@ -115,7 +115,7 @@ RATED = {"criteria": [{"name": "tone", "most": 5}], "acceptable": True, "safety_
     [
         ({"grades": 2}, {"strength": 3}, "strength"),
         ({"grades": 2}, {"strength": -3}, "strength"),
-        ({"grades": 0}, {"strength": 1}, "strength"),
+        ({"preset": "hh", "grades": 0}, {"strength": 1}, "strength"),
         ({"ties": False}, {"ranking": [["x", "y"]]}, "ranking"),
         ({"both_bad": False}, {"both_bad": True}, "both_bad"),
         ({"edit": False}, {"edited": {"x": "Better."}}, "edited"),

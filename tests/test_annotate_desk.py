@@ -52,7 +52,7 @@ def judge(client: TestClient, task: dict[str, Any], **more: Any) -> dict[str, An
 
 def test_the_campaign_says_what_is_asked_and_how_far_i_am(ledger: Ledger, ann: TestClient) -> None:
     found = ann.get("/api/campaign").json()
-    assert (found["preset"], found["grades"], found["guideline"], found["criteria"]) == ("none", 3, None, [])
+    assert (found["preset"], found["grades"], found["guideline"], found["criteria"]) == ("none", 0, None, [])
     assert found["qualification"] == {"needed": 0, "done": 0, "right": 0, "passed": True}
     set_(ledger, preset="helpsteer3", guideline="# Be kind", most_per_day=9)
     put_into_queue(ledger, numbered(1))

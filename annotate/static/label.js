@@ -1,17 +1,27 @@
 // The labelling screen: shows one pair, takes one judgment by key or mouse, and has the next pair ready.
-// Making elements is pieces.js's business, saving outbox.js's; who may do what is the server's.
+// What is asked is campaign.js's business, what was answered draft.js's, keys and dialogs desk.js's, the server
+// connection.js's; who may do what is the server's.
 
-import { call, here, Outbox, Refused, uuid4 } from "./outbox.js";
-import { card, kept, keyName, restText, turn } from "./pieces.js";
+import { Bar } from "./bar.js";
+import { saying } from "./campaign.js";
+import { Clock } from "./clock.js";
+import { Connection, LOOK_AGAIN_MS } from "./connection.js";
+import { Desk } from "./desk.js";
+import { Draft } from "./draft.js";
+import { Drafts } from "./drafts.js";
+import { Guideline } from "./guideline.js";
+import { Keys } from "./keys.js";
+import { Note } from "./note.js";
+import { Refused, uuid4 } from "./outbox.js";
+import { Past } from "./past.js";
+import { Profile } from "./profile.js";
+import * as ratings from "./ratings.js";
+import { Reading } from "./reading.js";
+import { Status } from "./status.js";
+import { speak, t, translate } from "./strings.js";
 
-const AHEAD = 6; // pairs held in the page, the one on screen included
 const SEEN_MS = 300; // a key is taken only when the pair has been on screen this long: nobody has read it sooner
-const LOOK_AGAIN_MS = 5_000;
-const RENEW_BEFORE_S = 600;
-const KEPT_FOR_UNDO = 20;
-const MOST_TASKS = 50; // what the server gives at most in one answer
-
-const SAID = { first: "first is better", second: "second is better", tie: "tie", bad: "both bad" };
+const LONGEST = { reason: 20_000, edit: 200_000 };
 
 /** Bring the widget under `element` to life. */
 export function start(element) {
@@ -23,128 +33,119 @@ export function start(element) {
 }
 
 class Screen {
-  tasks = []; // the first one is on screen
-  handled = new Set(); // slots judged here, acknowledged or not
-  history = []; // {task, uuid, said}, newest last
-  rank = []; // positions pressed so far, for more than two responses
   locked = true;
-  filling = null;
-  epoch = 0; // counts undos: an answer asked for before one must not drop the pair brought back
 
   constructor(root) {
     this.root = root;
     this.at = (name) => root.querySelector(`.tl-${name}`);
-    this.dialog = (name) => root.querySelector(`[data-dialog="${name}"]`);
-    this.button = (act) => root.querySelector(`.tl-bar [data-act="${act}"]`);
+    this.profile = new Profile();
+    this.keys = new Keys(this.profile);
+    this.clock = new Clock();
+    this.status = new Status(root);
+    this.reading = new Reading(root, this.profile);
+    this.guideline = new Guideline(root, this.profile);
+    this.note = new Note(this.at("note"));
+    this.bar = new Bar(root, this.keys, { arranged: () => this.answered() });
+    this.connection = new Connection(this);
+    this.past = new Past(this.connection, this.status);
+    this.desk = new Desk(this);
   }
 
   async open() {
-    document.addEventListener("keydown", (event) => this.key(event));
-    this.root.addEventListener("click", (event) => this.click(event));
-    document.addEventListener("visibilitychange", () => this.visible());
-    setInterval(() => this.tick(), LOOK_AGAIN_MS);
-    await this.connect();
+    await this.speak(this.profile.settings.locale);
+    this.desk.listen();
+    await this.connection.open();
   }
 
-  async connect() {
-    try {
-      const me = await call("GET", "/api/me");
-      this.at("name").textContent = me.name;
-      this.at("lead").hidden = me.role === "annotator";
-      this.outbox = new Outbox(me.id, {
-        changed: () => this.saved(),
-        stored: (entry) => this.stored(entry),
-        refused: (entry, error) => this.notice(`One judgment could not be saved: ${error.message}`),
-        signedOut: () => this.signedOut(),
-      });
-      for (const entry of this.outbox.entries) this.handled.add(entry.slot);
-      await this.outbox.flush();
-      await this.fill();
-    } catch (error) {
-      this.trouble(error);
-    }
-    if (!this.outbox) setTimeout(() => this.connect(), 3000);
+  get campaign() {
+    return this.connection.campaign;
   }
 
-  // --- pairs -------------------------------------------------------------------------------------------------------
-
-  /** Fetch pairs until AHEAD are held; resolves at once when a fetch is under way. */
-  fill() {
-    this.filling ??= this.#fill().finally(() => (this.filling = null));
-    return this.filling;
+  get tray() {
+    return this.connection.tray;
   }
 
-  async #fill() {
-    const epoch = this.epoch;
-    const held = this.tasks.length + this.outbox.size;
-    const wanted = Math.min(Math.max(AHEAD + this.outbox.size, held), MOST_TASKS);
-    try {
-      const [answer, progress] = await Promise.all([call("GET", `/api/tasks?n=${wanted}`), call("GET", "/api/progress")]);
-      this.progress(progress);
-      if (epoch !== this.epoch) return;
-      this.take(answer.tasks, held <= wanted);
-    } catch (error) {
-      this.trouble(error);
-    }
-    if (!this.tasks.length) this.rest();
+  get outbox() {
+    return this.connection.outbox;
   }
 
-  /** Take over what the server leased to us: new pairs are appended; when `all` are told, those gone are dropped. */
-  take(found, all) {
-    const ours = new Map(found.map((task) => [task.slot, task]));
-    const shown = this.tasks[0];
-    if (all) this.tasks = this.tasks.filter((task) => ours.has(task.slot));
-    for (const task of this.tasks) task.lease_until = ours.get(task.slot)?.lease_until ?? task.lease_until;
-    const held = new Set(this.tasks.map((task) => task.slot));
-    for (const task of found) {
-      if (!held.has(task.slot) && !this.handled.has(task.slot)) this.tasks.push(task);
-    }
-    if (shown && this.tasks[0] !== shown) this.say("That pair went to someone else after a pause");
-    if (this.tasks.length && this.tasks[0] !== shown) this.show();
+  /** The page has found the server and its person. */
+  met(me) {
+    this.drafts = new Drafts(me.id);
+    this.at("name").textContent = me.name;
+    this.at("lead").hidden = me.role === "annotator";
+    this.guideline.take(this.campaign.guideline);
+  }
+
+  async speak(locale) {
+    await speak(locale);
+    translate(this.root);
+    this.chips();
+    this.connection.told();
+    if (this.state === "pair") this.show(true);
+    if (this.state === "rest") this.rest();
+  }
+
+  /** The keys' names on everything that has one. */
+  chips() {
+    for (const chip of this.root.querySelectorAll("[data-key]")) chip.textContent = this.keys.chip(chip.dataset.key);
+    if (this.draft) this.#offer();
+  }
+
+  // --- the pair on screen ------------------------------------------------------------------------------------------
+
+  get task() {
+    return this.tray?.first ?? null;
+  }
+
+  get ready() {
+    return !this.locked && this.task !== null;
+  }
+
+  changed(why) {
+    if (why) this.status.say(t(`pair.${why}`));
+    if (this.state === "feedback") return; // the pair that was judged is still being read
+    if (this.task) this.show();
+    else this.rest();
   }
 
   /** Put the first pair on screen; keys stay locked until it has been painted and could be seen. */
-  show() {
+  show(again = false) {
     this.locked = true;
-    const task = this.tasks[0];
-    if (!task) {
-      this.rest();
-      return;
-    }
-    this.rank = [];
-    const many = task.responses.length > 2;
-    this.at("prompt").replaceChildren(...task.prompt.map(turn));
-    this.at("responses").replaceChildren(...task.responses.map((response, index) => card(response, index, many)));
-    this.at("responses").dataset.many = many;
-    for (const act of ["first", "second"]) this.button(act).hidden = many;
-    this.at("rank-hint").hidden = !many;
-    this.button("tie").querySelector("span").textContent = many ? "All equal" : "Tie";
-    this.button("bad").querySelector("span").textContent = many ? "All bad" : "Both bad";
-    this.state("pair");
+    const { task } = this;
+    if (!task) return this.rest();
+    this.draft = new Draft(this.campaign, task, again ? this.draft.kept : (task.kept ?? this.drafts.of(task.slot)));
+    this.note.hide();
+    this.desk.shut();
+    this.reading.show(task, this.keys);
+    this.#offer();
+    this.#banner(task);
+    this.#state("pair");
     scrollTo({ top: 0, behavior: "instant" });
-    this.unfold(false);
+    this.reading.unfold(false);
     this.at("pair").focus({ preventScroll: true });
     this.root.setAttribute("aria-busy", "true");
     requestAnimationFrame(() => setTimeout(() => this.painted(task)));
   }
 
-  /** Show the whole of a long prompt, or its last part when it is a conversation, else its first. */
-  unfold(open) {
-    const prompt = this.at("prompt");
-    const more = this.at("more");
-    prompt.dataset.open = open;
-    more.hidden = !open && prompt.scrollHeight <= prompt.clientHeight + 1;
-    more.setAttribute("aria-expanded", open);
-    more.firstElementChild.textContent = open ? "Fold the prompt" : "Whole prompt";
-    prompt.scrollTop = !open && this.tasks[0].prompt.length > 2 ? prompt.scrollHeight : 0;
+  /** Draw what can be said about the pair, with its keys. */
+  #offer() {
+    ratings.ask(this.reading.cards, this.draft, this.keys, () => this.answered());
+    this.bar.show(this.draft);
+    this.refresh();
+  }
+
+  #banner(task) {
+    const at = this.at("banner");
+    at.hidden = !(task.practice || task.revises || task.objective === "safe");
+    at.textContent = t(task.revises ? "banner.revise" : task.practice ? "banner.practice" : "banner.safe");
   }
 
   painted(task) {
-    if (this.tasks[0] !== task) return;
-    this.shownAt = performance.now();
-    this.activeMs = 0;
+    if (this.task !== task) return;
+    const at = this.clock.start();
     this.root.dataset.slot = task.slot;
-    this.root.dispatchEvent(new CustomEvent("painted", { detail: { slot: task.slot, at: this.shownAt } }));
+    this.root.dispatchEvent(new CustomEvent("painted", { detail: { slot: task.slot, at } }));
     clearTimeout(this.unlocking);
     this.unlocking = setTimeout(() => {
       this.locked = false;
@@ -155,282 +156,157 @@ class Screen {
   /** Nothing to show: say why, and what happens next. */
   rest() {
     this.locked = true;
-    this.state("rest");
-    const { round } = this.latest ?? {};
-    const [title, text] = restText(round, Boolean(this.outbox?.offline));
-    this.at("rest").querySelector("h2").textContent = title;
-    this.at("rest").querySelector("p").textContent = text;
-    this.at("rest").querySelector(".tl-small").textContent = `This page looks again every ${LOOK_AGAIN_MS / 1000} seconds.`;
+    this.draft = null;
+    this.note.hide();
+    this.#state("rest");
+    this.status.rest(this.campaign, this.tray?.reason, Boolean(this.outbox?.offline), LOOK_AGAIN_MS / 1000);
     this.root.setAttribute("aria-busy", "false");
     delete this.root.dataset.slot;
   }
 
-  state(name) {
-    this.root.dataset.state = name;
-    this.at("pair").hidden = name !== "pair";
+  #state(name) {
+    this.state = this.root.dataset.state = name;
+    this.at("pair").hidden = name === "rest";
     this.at("rest").hidden = name !== "rest";
-    this.at("bar").hidden = name !== "pair" && !this.history.length;
-    this.at("judge").hidden = this.button("bad").hidden = this.button("skip").hidden = name !== "pair";
-    this.button("undo").disabled = !this.history.length;
+    this.at("feedback").hidden = name !== "feedback";
+    this.at("foot").hidden = name === "rest" && this.past.empty;
+    this.bar.only(name === "rest" ? ["undo"] : null);
+    this.bar.undoable(!this.past.empty);
   }
 
   // --- judgments ---------------------------------------------------------------------------------------------------
 
+  /** Show what was said so far, and keep it over a reload. */
+  refresh() {
+    this.bar.refresh();
+    this.bar.undoable(!this.past.empty);
+    ratings.refresh(this.reading.cards, this.draft);
+    this.reading.places(this.draft);
+  }
+
+  /** Something was said that does not send by itself: a flag, a rating by mouse, a move in the ranking. */
+  answered() {
+    this.drafts.keep(this.task.slot, this.draft);
+    this.refresh();
+  }
+
+  /** Something was said that may complete the judgment: send it, or lead to what is missing. */
+  settle() {
+    const { draft } = this;
+    this.drafts.keep(this.task.slot, this.draft);
+    const { missing } = draft;
+    if (missing === null) return this.label();
+    if (missing === "rationale") this.write("reason");
+    else if (missing === "edit") this.write("edit");
+    else if (missing !== "comparison") {
+      draft.at = draft.questions.indexOf(missing);
+      this.status.say(ratings.asked(missing));
+    }
+    this.refresh();
+  }
+
+  label() {
+    const { task, draft } = this;
+    const body = { slot: task.slot, ...draft.body, active_ms: this.clock.elapsed };
+    if (task.revises) body.supersedes = task.revises;
+    this.judge("/api/labels", saying(this.campaign, task, body), body);
+  }
+
   /** Send the pair on screen with this judgment and show the next; does nothing while locked. */
   judge(path, said, body) {
-    if (this.locked || !this.tasks.length) return;
+    if (!this.ready) return;
     this.locked = true;
-    const task = this.tasks.shift();
+    this.shownTask = this.task;
     const uuid = uuid4();
-    this.handled.add(task.slot);
-    this.history.push({ task, uuid, said });
-    this.history.splice(0, this.history.length - KEPT_FOR_UNDO);
-    this.say(`Last: ${said}`);
-    this.show();
-    this.outbox.add({ uuid, slot: task.slot, path, body: { uuid, ...body } });
+    const { kept } = this.draft;
+    const task = this.tray.shift();
+    if (!task.revises && !task.practice) this.past.add({ task, uuid, said, kept });
+    this.status.say(t("last", { said }));
+    this.told = task.practice && path === "/api/labels" ? null : {};
+    if (this.told) this.show();
+    else this.#state("feedback");
+    this.outbox.add({ uuid, slot: task.slot, path, practice: task.practice, body: { uuid, ...body } });
+    if (!this.told) this.outbox.flush().then(() => this.told ?? this.goOn());
+    this.connection.tellTabs(task.slot);
+    this.drafts.forget();
+    if (this.clock.worked(this.campaign.break_after_minutes)) this.status.notice(t("break", { n: this.campaign.break_after_minutes }));
     // Counts asked for after the labels are stored include them; asked for before, they would be counted twice.
-    if (this.tasks.length < AHEAD - 2) this.outbox.flush().then(() => this.fill());
-  }
-
-  label(ranking, said, bothBad = false) {
-    if (this.locked || !this.tasks.length) return;
-    const slot = this.tasks[0].slot;
-    this.judge("/api/labels", said, { slot, ranking, both_bad: bothBad, active_ms: this.elapsed() });
-  }
-
-  /** The response at `index` was picked: the winner of two, or the next in the ranking of more. */
-  pick(index) {
-    if (this.locked || !this.tasks.length) return;
-    const ids = this.tasks[0].responses.map((response) => response.id);
-    if (index >= ids.length) return;
-    if (ids.length === 2) {
-      this.label([[ids[index]], [ids[1 - index]]], index ? SAID.second : SAID.first);
-      return;
-    }
-    if (this.rank.includes(index)) return;
-    this.rank.push(index);
-    const left = ids.map((_, position) => position).filter((position) => !this.rank.includes(position));
-    this.ranks();
-    if (left.length === 1) {
-      const order = [...this.rank, left[0]];
-      this.label(order.map((position) => [ids[position]]), order.map((position) => position + 1).join(" > "));
-    }
-  }
-
-  ranks() {
-    this.at("responses").querySelectorAll(".tl-card").forEach((shown, index) => {
-      const place = this.rank.indexOf(index);
-      shown.dataset.chosen = place >= 0;
-      shown.querySelector(".tl-rank").textContent = place >= 0 ? `place ${place + 1}` : "";
-      shown.querySelector("[data-pick]").hidden = place >= 0;
-    });
-  }
-
-  all(said, bothBad) {
-    if (this.locked || !this.tasks.length) return;
-    this.label([this.tasks[0].responses.map((response) => response.id)], said, bothBad);
+    if (this.tray.low) this.outbox.flush().then(() => this.tray.fill());
   }
 
   skip(reason) {
-    this.dialog("skip").close();
-    if (this.tasks.length) this.judge(`/api/slots/${this.tasks[0].slot}/skip`, "skipped", { reason });
+    if (this.task) this.judge(`/api/slots/${this.task.slot}/skip`, t("said.skipped"), { reason });
   }
 
-  /** Bring the last pair back: from the outbox when it was never sent, from the server when it was. */
+  /** Bring the last pair back. */
   async undo() {
-    const last = this.history.at(-1);
-    if (!last || this.undoing) return;
+    if (this.past.empty || this.undoing || this.state === "feedback") return;
     this.undoing = this.locked = true;
     try {
-      if (!this.outbox.cancel(last.uuid)) {
-        if (this.outbox.holds(last.uuid)) await this.outbox.flush();
-        if (this.outbox.holds(last.uuid)) throw new TypeError("offline");
-        await call("DELETE", `/api/labels/${last.uuid}`);
-        if (last.counted) this.count(-1);
-      }
-      this.history.pop();
-      this.epoch += 1;
-      this.handled.delete(last.task.slot);
-      this.tasks.unshift(last.task);
-      this.say(`Brought back. You had said: ${last.said}`);
+      const { task, said, kept } = await this.past.takeBack();
+      this.tray.bring({ ...task, kept });
+      this.status.say(t("undone", { said }));
       this.show();
     } catch (error) {
-      if (error instanceof Refused) this.history.pop();
-      this.say(error instanceof Refused ? `It stands: ${error.message}` : "Undo needs a connection");
-      this.locked = !this.tasks.length;
-      this.state(this.root.dataset.state);
-      if (error.status === 401) this.signedOut();
+      this.status.say(error instanceof Refused ? t("undo.refused", { why: error.message }) : t("undo.offline"));
+      this.locked = !this.task;
+      this.#state(this.state);
+      if (error.status === 401) this.connection.signedOut();
     } finally {
       this.undoing = false;
     }
   }
 
-  // --- keys and mouse ----------------------------------------------------------------------------------------------
+  /** Judge an earlier pair anew; the new judgment supersedes the old one. */
+  revise({ uuid, task, criteria, rationale, edited, flags }) {
+    this.tray.bring({ ...task, revises: uuid, practice: false, kept: structuredClone({ criteria, rationale, edited, flags }) });
+    this.show();
+  }
 
-  key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-    if (event.target.closest?.("input, textarea, select, [contenteditable=true]")) return;
-    const key = keyName(event);
-    const open = this.root.querySelector("dialog[open]");
-    if (open) {
-      const reason = open.dataset.dialog === "skip" && open.querySelectorAll("[data-reason]")[Number(key) - 1];
-      if (reason && !event.repeat) reason.click();
-      if (key === "?" && open.dataset.dialog === "help") open.close();
-      return;
+  /** Leave a revision as it was. */
+  leaveRevision() {
+    this.tray.shift();
+    this.show();
+  }
+
+  // --- writing -----------------------------------------------------------------------------------------------------
+
+  /** Open the place to write the reason, or a better version of the better response. */
+  write(kind) {
+    const { draft } = this;
+    if (!this.ready) return;
+    const original = this.task.responses.find((response) => response.id === draft.best)?.text;
+    const value = kind === "reason" ? draft.rationale : (draft.edited[draft.best] ?? original);
+    this.note.write(kind, value, LONGEST[kind], {
+      wrote: (text) => {
+        if (kind === "reason") draft.rationale = text;
+        else draft.edited = text === original || !text.trim() ? {} : { [draft.best]: text };
+        this.answered();
+      },
+      done: (sent) => {
+        this.at("pair").focus({ preventScroll: true });
+        if (kind === "edit") draft.improving = false;
+        if (sent && draft.compared) this.settle();
+      },
+    });
+  }
+
+  // --- answers of the server ---------------------------------------------------------------------------------------
+
+  stored(entry, { feedback } = {}) {
+    if (this.state === "feedback" && !this.told && feedback) {
+      this.told = feedback;
+      this.status.feedback(feedback, this.shownTask);
     }
-    const act = this.acts(key);
-    if (!act) return;
-    event.preventDefault();
-    if (!event.repeat) act();
+    if (entry.path !== "/api/labels" || entry.body.supersedes || entry.practice) return;
+    this.past.stored(entry.uuid);
+    this.status.count(1);
   }
 
-  acts(key) {
-    if (/^[1-9]$/.test(key)) return () => this.pick(Number(key) - 1);
-    const two = this.tasks[0]?.responses.length === 2;
-    return {
-      ArrowLeft: two && (() => this.pick(0)),
-      ArrowRight: two && (() => this.pick(1)),
-      0: () => this.all(SAID.tie, false),
-      t: () => this.all(SAID.tie, false),
-      b: () => this.all(SAID.bad, true),
-      s: () => this.ask(),
-      u: () => this.undo(),
-      p: !this.at("more").hidden && (() => this.fold()),
-      "?": () => this.dialog("help").showModal(),
-      Backspace: this.rank.length > 0 && (() => (this.rank.pop(), this.ranks())),
-    }[key];
-  }
-
-  click(event) {
-    const button = event.target.closest("button");
-    if (!button) return;
-    if (button.dataset.reason) this.skip(button.dataset.reason);
-    if (button.dataset.pick) this.pick(Number(button.dataset.pick));
-    ({
-      first: () => this.pick(0),
-      second: () => this.pick(1),
-      tie: () => this.all(SAID.tie, false),
-      bad: () => this.all(SAID.bad, true),
-      skip: () => this.ask(),
-      undo: () => this.undo(),
-      more: () => this.fold(),
-      help: () => this.dialog("help").showModal(),
-      close: () => button.closest("dialog").close(),
-      dismiss: () => (this.at("notice").hidden = true),
-      leave: () => this.leave(),
-    })[button.dataset.act]?.();
-  }
-
-  fold() {
-    this.unfold(this.at("prompt").dataset.open !== "true");
-  }
-
-  ask() {
-    if (!this.locked && this.tasks.length) this.dialog("skip").showModal();
-  }
-
-  async leave() {
-    await this.outbox?.flush();
-    if (this.outbox?.size && !confirm(`Not everything is saved yet. ${kept(this.outbox.size)} Sign out?`)) return;
-    await call("POST", "/api/logout").catch(() => {});
-    location.assign(here("/login"));
-  }
-
-  // --- what the page says ------------------------------------------------------------------------------------------
-
-  say(text) {
-    this.at("last").textContent = text;
-  }
-
-  saved() {
-    const waiting = this.outbox.size;
-    const at = this.at("saved");
-    const offline = waiting ? `Offline, ${waiting} waiting` : "Offline";
-    at.textContent = this.outbox.offline ? offline : waiting ? "Saving" : "Saved";
-    at.dataset.tone = this.outbox.offline ? "bad" : waiting ? "busy" : "good";
-  }
-
-  stored(entry) {
-    if (entry.path !== "/api/labels") return;
-    const judged = this.history.find((judged) => judged.uuid === entry.uuid);
-    if (judged) judged.counted = true;
-    this.count(1);
-  }
-
-  progress(progress) {
-    this.latest = progress;
-    this.outbox.reached();
-    this.count(0);
-    this.saved();
-  }
-
-  count(more) {
-    const { mine, round } = this.latest ?? {};
-    if (!round) return;
-    mine.in_round += more;
-    round.have += more;
-    const done = Math.min(round.have, round.need);
-    this.at("count").textContent = `Round ${round.round}: ${done} of ${round.need} labels, ${mine.in_round} by you`;
-    const bar = this.at("progress");
-    bar.setAttribute("aria-valuemax", round.need);
-    bar.setAttribute("aria-valuenow", done);
-    bar.firstElementChild.style.width = `${round.need ? (100 * done) / round.need : 0}%`;
-  }
-
-  notice(text, signIn = false) {
-    const at = this.at("notice");
-    at.querySelector("span").textContent = text;
-    at.querySelector("a").hidden = !signIn;
-    at.hidden = false;
-  }
-
-  signedOut() {
-    const waiting = this.outbox?.size ?? 0;
-    this.locked = true;
-    this.notice(`You are signed out.${waiting ? ` ${kept(waiting)}` : ""}`, true);
-  }
-
-  trouble(error) {
-    if (error.status === 401) this.signedOut();
-    else if (error instanceof Refused && error.status < 500) this.notice(error.message);
-    else if (this.outbox) {
-      this.outbox.offline = true;
-      this.saved();
-    }
-  }
-
-  // --- time --------------------------------------------------------------------------------------------------------
-
-  /** Milliseconds this pair has been on screen in a visible tab. */
-  elapsed() {
-    const running = document.visibilityState === "visible" ? performance.now() - this.shownAt : 0;
-    return Math.round(this.activeMs + running);
-  }
-
-  visible() {
-    if (document.visibilityState === "hidden") this.activeMs += performance.now() - this.shownAt;
-    else {
-      this.shownAt = performance.now();
-      this.tick();
-    }
-  }
-
-  /** Every few seconds in a visible tab: look for pairs when there are none, send what waits, keep leases alive. */
-  tick() {
-    if (document.visibilityState !== "visible" || !this.outbox) return;
-    if (this.outbox.size) this.outbox.flush();
-    if (this.tasks.length < AHEAD - 2) this.fill();
-    const soon = Date.now() / 1000 + RENEW_BEFORE_S;
-    const slots = this.tasks.filter((task) => task.lease_until < soon).map((task) => task.slot);
-    if (slots.length) this.renew(slots);
-  }
-
-  async renew(slots) {
-    try {
-      await call("POST", "/api/slots/renew", { slots });
-    } catch (error) {
-      if (!(error instanceof Refused)) return this.trouble(error);
-    }
-    await this.fill();
+  /** On from a practice pair, after its feedback was read or where there is none. */
+  goOn() {
+    this.told = {};
+    this.#state("rest");
+    this.show();
   }
 }

@@ -1,9 +1,11 @@
 // The sign-in page: sends a name and password, a token, or the secret of a one-time link, and goes on to the pairs.
 
 import { call, here, Refused } from "./outbox.js";
+import { Profile } from "./profile.js";
+import { speak, t, translate } from "./strings.js";
 
 const error = document.querySelector(".tl-error");
-const OLD_LINK = "That sign-in link was used already or has expired. Whoever leads this project can make a new one.";
+const spoken = speak(new Profile().settings.locale);
 
 async function send(credentials, next) {
   await call("POST", "/api/login", credentials);
@@ -15,9 +17,10 @@ const link = new URLSearchParams(location.hash.slice(1));
 const secret = link.get("token") ?? link.get("invited");
 if (secret) {
   history.replaceState(null, "", location.pathname);
-  send({ token: secret }, link.has("invited") ? "/password" : "/").catch((problem) => {
+  send({ token: secret }, link.has("invited") ? "/password" : "/").catch(async (problem) => {
+    await spoken;
     const old = problem instanceof Refused && problem.status === 401;
-    error.textContent = old ? OLD_LINK : problem.message;
+    error.textContent = old ? t("login.link") : problem.message;
   });
 }
 
@@ -30,8 +33,12 @@ for (const form of document.querySelectorAll("form")) {
     try {
       await send(Object.fromEntries(new FormData(form)), "/");
     } catch (problem) {
-      error.textContent = problem instanceof TypeError ? "The server cannot be reached. Try again." : problem.message;
+      error.textContent = problem instanceof TypeError ? t("login.offline") : problem.message;
       button.disabled = false;
     }
   });
 }
+
+await spoken;
+translate(document.body);
+document.title = `${t("login.title")} · Trueloop`;

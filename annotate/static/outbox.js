@@ -41,9 +41,9 @@ export function uuid4() {
 
 export class Outbox {
   /** One annotator's outbox in this browser; takes up what an earlier page left behind. */
-  constructor(owner, { changed, stored, refused, signedOut }) {
+  constructor(owner, { changed, stored, refused, signedOut, unkept }) {
     this.prefix = `trueloop.outbox.${owner}.`;
-    this.on = { changed, stored, refused, signedOut };
+    this.on = { changed, stored, refused, signedOut, unkept };
     this.entries = this.#load();
     this.sending = null;
     this.offline = false;
@@ -56,7 +56,7 @@ export class Outbox {
     return this.entries.length;
   }
 
-  /** Keep an entry {uuid, slot, path, body} and send it after those before it. */
+  /** Keep an entry {uuid, slot, path, body, ...} and send it after those before it. */
   add(entry) {
     this.entries.push({ ...entry, at: Date.now() });
     this.#keep(this.entries.at(-1));
@@ -151,6 +151,7 @@ export class Outbox {
       localStorage.setItem(this.prefix + entry.uuid, JSON.stringify(entry));
     } catch {
       // Storage is full or forbidden: the entry still lives in this page and is sent from here.
+      this.on.unkept();
     }
   }
 

@@ -1,6 +1,8 @@
 // The page on which people choose their password.
 
 import { call, here } from "./outbox.js";
+import { Profile } from "./profile.js";
+import { speak, t, translate } from "./strings.js";
 
 const error = document.querySelector(".tl-error");
 const form = document.querySelector("form");
@@ -19,7 +21,11 @@ form.addEventListener("submit", async (event) => {
     await call("POST", "/api/password", { current: form.current.value, password: form.password.value });
     location.replace(here("/"));
   } catch (problem) {
-    error.textContent = problem instanceof TypeError ? "The server cannot be reached. Try again." : problem.message;
+    error.textContent = problem instanceof TypeError ? t("login.offline") : problem.message;
     button.disabled = false;
   }
 });
+
+await speak(new Profile().settings.locale);
+translate(document.body);
+document.title = `${t("password.title")} · Trueloop`;
