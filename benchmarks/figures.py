@@ -189,6 +189,24 @@ def output(full: bool) -> Figure:
     )
 
 
+def api_requests(full: bool) -> Figure:
+    """Row 15."""
+    from benchmarks.api_requests import request_drill
+
+    found = request_drill(50_000 if full else 1_000, seed=SEED)
+    clean = not found["failed"]
+    return Figure(
+        15,
+        "generated API requests; answers of 5xx",
+        f"{found['requests']:,} over {found['operations']} operations: {len(found['failed'])}",
+        ">= 50,000; 0",
+        (clean and found["requests"] >= 50_000) or (None if clean else False),
+        clean,
+        found["caught"],
+        found,
+    )
+
+
 def lineage(full: bool) -> Figure:
     """Row 30."""
     from benchmarks.drills import lineage_drill
@@ -280,6 +298,7 @@ ROWS: dict[int, Callable[[bool], Figure]] = {
     12: mutants,
     13: knobs,
     14: bad_inputs,
+    15: api_requests,
     21: output,
     30: lineage,
     34: docs,
