@@ -41,7 +41,7 @@ _JUDGED = {
     "chosen_acceptable": "number?",
     "chosen_id": "text",
     "chosen_model": "text",
-    "chosen_ratings": "object",
+    "chosen_ratings": "ratings",
     "chosen_safety": "text?",
     "chosen_shown_left": "number?",
     "group": "text",
@@ -55,7 +55,7 @@ _JUDGED = {
     "rejected_acceptable": "number?",
     "rejected_id": "text",
     "rejected_model": "text",
-    "rejected_ratings": "object",
+    "rejected_ratings": "ratings",
     "rejected_safety": "text?",
     "round": "whole",
     "soft_target": "number",
@@ -110,6 +110,7 @@ COLUMNS: dict[str, dict[str, str]] = {
 """By kind of row: its columns and their types; '?' for one that may be null.
 
 turns: a conversation; texts: a list of texts; tiers: a list of lists of texts; answers: a list of {id, text, model};
+ratings: a list of {name, mean, votes};
 object: a JSON object. These are JSON in a CSV's cells.
 """
 

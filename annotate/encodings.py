@@ -87,6 +87,7 @@ def _arrow(arrow: Any, kind: str, parts: bool) -> Any:
         "texts": arrow.list_(text),
         "tiers": arrow.list_(arrow.list_(text)),
         "turns": arrow.list_(arrow.struct(turn)),
+        "ratings": arrow.list_(arrow.struct([("name", text), ("mean", arrow.float64()), ("votes", arrow.int64())])),
         "answers": arrow.list_(arrow.struct([("id", text), ("text", text), ("model", text)])),
     }[kind.rstrip("?")]
 

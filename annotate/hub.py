@@ -89,5 +89,6 @@ _MEANS = {
     "texts": "a list of texts",
     "tiers": "a list of lists of texts, best first",
     "answers": "a list of `id`, `text` and `model`",
+    "ratings": "a list of `name`, `mean` and `votes`",
     "object": "a JSON object as text",
 }

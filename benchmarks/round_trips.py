@@ -5,6 +5,7 @@ that the form can hold. python benchmarks/round_trips.py [--count N] [--seed N] 
 """
 
 import argparse
+import hashlib
 import json
 import random
 import sys
@@ -23,6 +24,7 @@ from annotate.errors import TrueloopError
 from annotate.exports import What, export_file, export_rows
 from annotate.imports import import_file
 from annotate.ledger import Ledger
+from annotate.media import store_image
 from annotate.readers import read_rows
 
 Row = dict[str, Any]
@@ -117,6 +119,8 @@ def _around(folder: Path, trip: Trip, judgments: list[Row], found: Found) -> lis
     first = folder / f"first.{trip.suffix}"
     _write(first, trip, judgments)
     found.judgments += len(judgments)
+    for number in range(len(judgments)):
+        store_image(folder / "media", _png(number))
     expected = sorted(_said(said, trip.holds) for said in judgments)
     differences = []
     with Ledger.open(f"sqlite:///{folder}/first.db", durable=False) as ledger:
@@ -170,6 +174,10 @@ def _nul_taken(folder: Path) -> int:
 # ------------------------------------------------------------------------------------------------ what is said
 
 
+def _png(number: int) -> bytes:
+    return b"\x89PNG\r\n\x1a\n" + str(number).encode()
+
+
 def _judgment(rng: random.Random, trip: Trip, number: int) -> Row:
     """One judgment with all that the form can hold; texts differ from each other by more than case and space."""
     k = rng.randint(*trip.k)
@@ -180,7 +188,10 @@ def _judgment(rng: random.Random, trip: Trip, number: int) -> Row:
         tiers = [sorted(order[:2]), *([place] for place in order[2:])]
     content: Any = f"{number} {_words(rng)}?"
     if "images" in trip.holds and rng.random() < 0.2:
-        content = [{"type": "text", "text": content}, {"type": "image", "image": f"media:{number:064x}"}]
+        content = [
+            {"type": "text", "text": content},
+            {"type": "image", "image": f"media:{hashlib.sha256(_png(number)).hexdigest()}"},
+        ]
     if "stripped" in trip.holds:  # HH's transcripts hold no outer white space, and no empty turn
         content = content.strip()
         answers = [{**one, "text": f"a{one['text']}z"} for one in answers]

@@ -22,6 +22,7 @@ VALUES = {
     "texts": ["=a", ""],
     "tiers": [["a"], ["b", "-c"]],
     "answers": [{"id": "a", "text": "@SUM(A1)", "model": "m"}, {"id": "b", "text": "", "model": ""}],
+    "ratings": [{"name": "tone", "mean": 3.5, "votes": 2}],
     "object": {"acceptable": {"a": True}, "tone": 3},
 }
 IMAGE = [{"type": "text", "text": "What is this?"}, {"type": "image", "image": "media:00ff"}]

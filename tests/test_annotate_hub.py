@@ -9,6 +9,7 @@ from annotate.exports import export_rows
 from annotate.hub import push, write_dataset
 from annotate.imports import import_file
 from annotate.ledger import Ledger
+from annotate.media import store_image
 
 datasets = pytest.importorskip("datasets")
 
@@ -20,7 +21,10 @@ def ledger(tmp_path):
         {"prompt": f"{n * 7919} or not?", "responses": ["yes", "no"], "ranking": [[n % 2], [1 - n % 2]]}
         for n in range(40)
     ]
-    image = [{"type": "text", "text": "What is it?"}, {"type": "image", "image": "media:00ff"}]
+    image = [
+        {"type": "text", "text": "What is it?"},
+        {"type": "image", "image": store_image(tmp_path / "media", b"\x89PNG\r\n\x1a\n")},
+    ]
     rows[3]["prompt"] = [{"role": "user", "content": image}]
     path = tmp_path / "votes.jsonl"
     path.write_text("".join(json.dumps({**row, "annotator": "ann"}) + "\n" for row in rows))
