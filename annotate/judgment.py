@@ -99,7 +99,7 @@ def check_asked(judgment: Judgment, responses: Iterable[str], asked: CampaignSec
     if judgment.strength is not None and not any_strength and abs(judgment.strength) > asked.grades:
         highest = f"at most {asked.grades}" if asked.grades else "not asked"
         raise BadInput(f"strength {judgment.strength} is out of range: it is {highest} here", where="strength")
-    if not asked.ties and any(len(tied) > 1 for tied in judgment.ranking):
+    if not (asked.ties or judgment.both_bad) and any(len(tied) > 1 for tied in judgment.ranking):
         raise BadInput("ties are not offered: say which one is better", where="ranking")
     if judgment.both_bad and not asked.both_bad:
         raise BadInput("calling all of them bad is not offered: say which one is better", where="both_bad")

@@ -151,6 +151,7 @@ def test_what_a_campaign_does_not_ask_is_refused_by_the_fields_name(
         ({}, {"strength": -3, "both_bad": True, "rationale": "So.", "edited": {"x": "z"}, "flags": ["unsafe", "odd"]}),
         ({}, {"criteria": {"truthful": 3, "tone": "dry", "safety": {"x": "unsafe"}, "acceptable": {"y": False}}}),
         ({"grades": 1}, {"strength": 1, "flags": ["unsafe@x", "nonsense"]}),
+        ({"ties": False}, {"ranking": [["x", "y"]], "both_bad": True}),
         ({"rationale": "demanded"}, {"rationale": "Because."}),
         (RATED, {"criteria": {"tone": 5, "acceptable": {"x": True, "y": False}, "safety": {"x": "borderline"}}}),
         (RATED, {"criteria": {"tone": {"x": 1, "y": 4.5}}}),
