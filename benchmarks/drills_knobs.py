@@ -290,8 +290,10 @@ def _metrics(bench: _Bench, stage: str, recipe: Recipe) -> Any:
 
 def _waiting(bench: _Bench, _: str, recipe: Recipe) -> Any:
     """How many labels the finished round would still wait for."""
+    made = bench.ledger.latest("pairs", 1)
+    assert made is not None, "the micro round has its pairs"
     try:
-        stages.labels(Job(bench.workspace, bench.ledger, recipe, "probe", 1, {}, silent))
+        stages.labels(Job(bench.workspace, bench.ledger, recipe, "probe", 1, {"pairs": made.id}, silent))
     except Waiting as waiting:
         return waiting.need
     return 0
