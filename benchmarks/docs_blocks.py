@@ -58,11 +58,24 @@ def blocks_of(path: Path) -> list[Block]:
     return found
 
 
+_HAS_ONE = """command trueloop init given --recipe tiny
+export TRUELOOP_WORKSPACE=$PWD/given
+command trueloop import votes.jsonl --as votes
+"""
+
+
 def run_blocks(blocks: list[Block], folder: Path) -> dict[Block, str]:
-    """Run blocks one after the other in one shell; returns those in which a command failed, with what it said."""
+    """Run blocks one after the other in one shell; returns those in which a command failed, with what it said.
+
+    A document that makes no workspace of its own speaks of one the reader has: it gets one with some votes.
+    """
     folder.mkdir(parents=True)
     write_files(folder, model=any("path/to/model" in block.text for block in blocks))
     parts = [(ROOT / "benchmarks" / "docs_prelude.sh").read_text(encoding="utf-8")]
+    if any("trueloop " in block.text for block in blocks) and not any(
+        "trueloop init" in block.text for block in blocks
+    ):
+        parts.append(_HAS_ONE)
     parts += [f"__block={number}\n{block.text}" for number, block in enumerate(blocks)]
     script = folder / "blocks.sh"
     script.write_text("\n".join(parts), encoding="utf-8")

@@ -23,7 +23,7 @@ trueloop() {
     demo) command trueloop "${args[@]}" --world "$WORLD" ;;
     annotate)
       case "$*" in
-        *--new-token*|*--set-password*) command trueloop "${args[@]}" ;;
+        *--new-token*|*--set-password*|*--invite*|*--deactivate*|*--reactivate*) command trueloop "${args[@]}" ;;
         *) __label "${args[@]}" ;;
       esac ;;
     *) command trueloop "${args[@]}" ;;
